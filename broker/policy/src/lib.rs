@@ -1,0 +1,2 @@
+// SPDX-License-Identifier: EUPL-1.2
+//! Root, rules, directory and key cards, and the decision: one pure function.
