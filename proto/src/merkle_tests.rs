@@ -120,11 +120,18 @@ fn vectors(kind: &str) -> Vec<PathBuf> {
     found
 }
 
-/// Some vectors say "don't care" where a hash should stand: those are compared as they are.
-fn digest(value: &Value) -> Option<Digest> {
+fn bytes(value: &Value) -> Vec<u8> {
     use base64::{Engine, prelude::BASE64_STANDARD};
-    let bytes = BASE64_STANDARD.decode(value.as_str().unwrap_or_default()).unwrap();
-    Some(Digest::try_from(bytes.as_slice()).unwrap_or_else(|_| Digest::of_parts(&[b"not a hash", &bytes])))
+    BASE64_STANDARD.decode(value.as_str().unwrap_or_default()).unwrap()
+}
+
+fn digest(value: &Value) -> Option<Digest> {
+    bytes(value).as_slice().try_into().ok()
+}
+
+/// Some vectors say "don't care" where a root should stand: those are compared as they are.
+fn root_of(value: &Value) -> Digest {
+    digest(value).unwrap_or_else(|| Digest::of_parts(&[b"not a hash", &bytes(value)]))
 }
 
 fn proof(value: &Value) -> Option<Vec<Digest>> {
@@ -152,8 +159,8 @@ fn published_consistency_vectors_hold_negative_ones_too() {
         let case: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
         let accepted = (|| {
             Some(verify_consistency(
-                (case["size1"].as_u64()?, digest(&case["root1"])?),
-                (case["size2"].as_u64()?, digest(&case["root2"])?),
+                (case["size1"].as_u64()?, root_of(&case["root1"])),
+                (case["size2"].as_u64()?, root_of(&case["root2"])),
                 &proof(&case["proof"])?,
             ))
         })()
