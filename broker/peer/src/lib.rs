@@ -1,2 +1,20 @@
 // SPDX-License-Identifier: EUPL-1.2
-//! What every party that dials or listens shares: mTLS, identity, verified trust.
+//! What every party that dials or listens shares: mTLS with SPIFFE identities, trust that is
+//! fetched, verified and remembered, key cards, and the last checkpoint seen.
+
+pub mod cards;
+pub mod clock;
+pub mod dial;
+pub mod files;
+pub mod identity;
+pub mod random;
+pub mod seen;
+pub mod tls;
+pub mod trust;
+
+pub use cards::Cards;
+pub use clock::Clock;
+pub use identity::{PeerRole, SpiffeId};
+pub use seen::Seen;
+pub use tls::{Tls, TlsFiles};
+pub use trust::TrustStore;

@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: EUPL-1.2
+//! Key cards that a party holds, each verified with its participant's identity keys.
+
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+    sync::{PoisonError, RwLock},
+};
+
+use einmal_policy::{
+    Directory,
+    key_card::{CardError, KeyCard, participant_of},
+};
+use einmal_protocol::{
+    seal::SealingPublicKey,
+    wire::{
+        directory::v1::{
+            ListKeyCardsRequest, PublishKeyCardRequest,
+            directory_service_client::DirectoryServiceClient,
+        },
+        v1::{Envelope, Kem},
+    },
+};
+use prost::Message;
+use tonic::transport::Channel;
+
+use crate::files::{self, FileError};
+
+/// Holds key cards by participant. With a folder, they survive a restart.
+#[derive(Debug, Default)]
+pub struct Cards {
+    folder: Option<PathBuf>,
+    held: RwLock<HashMap<String, (KeyCard, Envelope)>>,
+}
+
+impl Cards {
+    /// None yet, kept in memory only.
+    pub fn in_memory() -> Self {
+        Self::default()
+    }
+
+    /// Those in a folder, verified anew. Cards that are over are passed over.
+    ///
+    /// # Errors
+    /// Where the folder cannot be read.
+    pub fn open(folder: &Path, directory: &Directory, now_ms: u64) -> Result<Self, FileError> {
+        let failed = |error: std::io::Error| FileError::new(folder, error);
+        std::fs::create_dir_all(folder).map_err(failed)?;
+        let this = Self { folder: Some(folder.to_owned()), held: RwLock::default() };
+        for entry in std::fs::read_dir(folder).map_err(failed)? {
+            let path = entry.map_err(failed)?.path();
+            if path.extension().is_some_and(|ending| ending == "card") {
+                let envelope = files::envelope(&path)?;
+                if let Err(error) = this.accept(envelope, directory, now_ms) {
+                    tracing::warn!(file = %path.display(), %error, "key card passed over");
+                }
+            }
+        }
+        Ok(this)
+    }
+
+    /// Takes a card, after the one held of the same participant. Its version.
+    ///
+    /// # Errors
+    /// Where it is not accepted or cannot be kept.
+    pub fn accept(
+        &self,
+        envelope: Envelope,
+        directory: &Directory,
+        now_ms: u64,
+    ) -> Result<u64, CardsError> {
+        let participant = participant_of(&envelope)?;
+        let keys = directory.card_keys(&participant).ok_or(CardsError::Unknown)?;
+        let mut held = self.held.write().unwrap_or_else(PoisonError::into_inner);
+        let before = held.get(&participant).map(|(card, _)| card.accepted());
+        let card = KeyCard::verify(&envelope, &participant, keys, before, now_ms)?;
+        let version = card.accepted().version;
+        if before != Some(card.accepted()) {
+            if let Some(folder) = &self.folder {
+                let path = folder.join(format!("{participant}.card"));
+                files::replace(&path, &envelope.encode_to_vec())?;
+            }
+            held.insert(participant, (card, envelope));
+        }
+        Ok(version)
+    }
+
+    /// The key to seal to.
+    pub fn key(&self, participant: &str, kem: Kem, now_ms: u64) -> Option<SealingPublicKey> {
+        let held = self.held.read().unwrap_or_else(PoisonError::into_inner);
+        held.get(participant).and_then(|(card, _)| card.key_at(kem, now_ms).cloned())
+    }
+
+    /// The envelopes of some participants' cards.
+    pub fn envelopes(&self, participants: &[String]) -> Vec<Envelope> {
+        let held = self.held.read().unwrap_or_else(PoisonError::into_inner);
+        participants
+            .iter()
+            .filter_map(|participant| held.get(participant).map(|(_, envelope)| envelope.clone()))
+            .collect()
+    }
+
+    /// The key to seal to, asking a broker for the card where it is not held.
+    ///
+    /// # Errors
+    /// Where the broker does not answer, or has no good card.
+    pub async fn key_or_fetch(
+        &self,
+        participant: &str,
+        directory: &Directory,
+        channel: &Channel,
+        now_ms: u64,
+    ) -> Result<SealingPublicKey, CardsError> {
+        if let Some(key) = self.key(participant, Kem::XWing, now_ms) {
+            return Ok(key);
+        }
+        let request = ListKeyCardsRequest { participants: vec![participant.to_owned()] };
+        let answer = DirectoryServiceClient::new(channel.clone())
+            .list_key_cards(request)
+            .await
+            .map_err(|status| CardsError::Broker(Box::new(status)))?;
+        for card in answer.into_inner().cards {
+            self.accept(card, directory, now_ms)?;
+        }
+        self.key(participant, Kem::XWing, now_ms)
+            .ok_or_else(|| CardsError::None { participant: participant.to_owned() })
+    }
+}
+
+/// Hands an own card to a broker.
+///
+/// # Errors
+/// Where the broker does not answer or refuses it.
+pub async fn publish(channel: Channel, card: Envelope) -> Result<u64, tonic::Status> {
+    let request = PublishKeyCardRequest { card: Some(card) };
+    let answer = DirectoryServiceClient::new(channel).publish_key_card(request).await?;
+    Ok(answer.into_inner().version)
+}
+
+/// Why there is no card.
+#[derive(Debug, thiserror::Error)]
+pub enum CardsError {
+    /// Not in the directory.
+    #[error("the key card's participant is not in the directory")]
+    Unknown,
+    /// Not accepted.
+    #[error(transparent)]
+    Card(#[from] CardError),
+    /// Could not be kept.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The broker did not answer.
+    #[error("the broker did not hand out the key card: {}", .0.message())]
+    Broker(Box<tonic::Status>),
+    /// Nobody has one.
+    #[error("there is no current key card of `{participant}`; start its adapter or keeper once")]
+    None {
+        /// Whose.
+        participant: String,
+    },
+}

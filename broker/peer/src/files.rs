@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: EUPL-1.2
+//! Files of keys and state: read with errors that name them, written so that a crash leaves the
+//! old or the new content and never half of one.
+
+use std::{
+    fs,
+    io::Write,
+    path::{Path, PathBuf},
+};
+
+use einmal_protocol::{key::SigningKey, wire::v1::Envelope};
+use prost::Message;
+use ring::rand::SystemRandom;
+use rustls::pki_types::{PrivateKeyDer, pem::PemObject};
+use zeroize::Zeroizing;
+
+/// A file that cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: {problem}", path.display())]
+pub struct FileError {
+    /// Which file.
+    pub path: PathBuf,
+    /// What is wrong with it.
+    pub problem: String,
+}
+
+impl FileError {
+    /// An error about a file.
+    pub fn new(path: &Path, problem: impl std::fmt::Display) -> Self {
+        Self { path: path.to_owned(), problem: problem.to_string() }
+    }
+}
+
+/// The content of a file.
+///
+/// # Errors
+/// Where it cannot be read.
+pub fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, FileError> {
+    fs::read(path).map(Zeroizing::new).map_err(|error| FileError::new(path, error))
+}
+
+/// The content of a text file.
+///
+/// # Errors
+/// Where it cannot be read or is not UTF-8.
+pub fn read_text(path: &Path) -> Result<String, FileError> {
+    fs::read_to_string(path).map_err(|error| FileError::new(path, error))
+}
+
+/// The content of a file, or nothing where there is none.
+///
+/// # Errors
+/// Where it is there and cannot be read.
+pub fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, FileError> {
+    match fs::read(path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(FileError::new(path, error)),
+    }
+}
+
+/// Replaces a file: written beside it, synced, renamed over it, and the folder synced.
+///
+/// # Errors
+/// Where any of that fails; the old content then stands.
+pub fn replace(path: &Path, content: &[u8]) -> Result<(), FileError> {
+    write(path, content, 0o644)
+}
+
+/// Replaces a file that only its owner may read.
+///
+/// # Errors
+/// As `replace`.
+pub fn replace_secret(path: &Path, content: &[u8]) -> Result<(), FileError> {
+    write(path, content, 0o600)
+}
+
+fn write(path: &Path, content: &[u8], mode: u32) -> Result<(), FileError> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let failed = |error: std::io::Error| FileError::new(path, error);
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let folder = folder.unwrap_or_else(|| Path::new("."));
+    fs::create_dir_all(folder).map_err(failed)?;
+    let beside = path.with_extension("new");
+    let mut file = fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(mode)
+        .open(&beside)
+        .map_err(failed)?;
+    file.write_all(content).and_then(|()| file.sync_all()).map_err(failed)?;
+    fs::rename(&beside, path).map_err(failed)?;
+    fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed)
+}
+
+/// A PKCS#8 identity key in PEM.
+///
+/// # Errors
+/// Where the file is not one.
+pub fn signing_key(path: &Path) -> Result<SigningKey, FileError> {
+    let pem = read(path)?;
+    let key = PrivateKeyDer::from_pem_slice(&pem).map_err(|error| FileError::new(path, error))?;
+    SigningKey::from_pkcs8(key.secret_der(), &SystemRandom::new())
+        .map_err(|error| FileError::new(path, error))
+}
+
+/// A signed envelope in a file.
+///
+/// # Errors
+/// Where the file is not one.
+pub fn envelope(path: &Path) -> Result<Envelope, FileError> {
+    let bytes = read(path)?;
+    Envelope::decode(bytes.as_slice()).map_err(|_| FileError::new(path, "not a signed envelope"))
+}

@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: EUPL-1.2
+//! mTLS: TLS 1.3 only, ring as provider, both sides with certificates, revocation lists enforced
+//! where they are configured, expired ones too.
+
+use std::{path::PathBuf, sync::Arc};
+
+use rustls::{
+    ClientConfig, RootCertStore, ServerConfig,
+    client::WebPkiServerVerifier,
+    crypto::{CryptoProvider, ring::default_provider},
+    pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer, pem::PemObject},
+    server::WebPkiClientVerifier,
+    version::TLS13,
+};
+use serde::Deserialize;
+
+use crate::files::{self, FileError};
+
+/// Where certificate, key, authorities and revocation lists lie, all PEM.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TlsFiles {
+    /// Own certificate, then intermediates.
+    pub certificate: PathBuf,
+    /// Its private key, PKCS#8.
+    pub key: PathBuf,
+    /// Certificates of the authorities that others' certificates must come from.
+    pub authorities: PathBuf,
+    /// Revocation lists; where there are any, each certificate must be covered by a current one.
+    #[serde(default)]
+    pub revocations: Vec<PathBuf>,
+}
+
+/// Both directions of mTLS for one party.
+#[derive(Clone)]
+pub struct Tls {
+    /// For listening.
+    pub server: Arc<ServerConfig>,
+    /// For dialling.
+    pub client: Arc<ClientConfig>,
+}
+
+impl std::fmt::Debug for Tls {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Tls")
+    }
+}
+
+impl Tls {
+    /// Reads the files and builds both configurations.
+    ///
+    /// # Errors
+    /// Names the file that cannot be used.
+    pub fn load(paths: &TlsFiles) -> Result<Self, FileError> {
+        let chain = certificates(&paths.certificate)?;
+        let authorities = certificates(&paths.authorities)?;
+        let pem = files::read(&paths.key)?;
+        let key = PrivateKeyDer::from_pem_slice(&pem)
+            .map_err(|error| FileError::new(&paths.key, error))?;
+        let mut lists = Vec::new();
+        for path in &paths.revocations {
+            let pem = files::read(path)?;
+            let list = CertificateRevocationListDer::from_pem_slice(&pem)
+                .map_err(|error| FileError::new(path, error))?;
+            lists.push(list);
+        }
+        let mut roots = RootCertStore::empty();
+        for certificate in authorities {
+            roots.add(certificate).map_err(|error| FileError::new(&paths.authorities, error))?;
+        }
+        let roots = Arc::new(roots);
+        let failed = |error: &dyn std::fmt::Display| FileError::new(&paths.certificate, error);
+        Ok(Self {
+            server: server(Arc::clone(&roots), lists.clone(), chain.clone(), key.clone_key())
+                .map_err(|error| failed(&error))?,
+            client: client(roots, lists, chain, key).map_err(|error| failed(&error))?,
+        })
+    }
+}
+
+fn certificates(path: &std::path::Path) -> Result<Vec<CertificateDer<'static>>, FileError> {
+    let pem = files::read(path)?;
+    let found: Vec<_> = CertificateDer::pem_slice_iter(&pem)
+        .collect::<Result<_, _>>()
+        .map_err(|error| FileError::new(path, error))?;
+    if found.is_empty() {
+        return Err(FileError::new(path, "no certificate in it"));
+    }
+    Ok(found)
+}
+
+/// The suites of BSI TR-02102-2 that ring has: AES-GCM, no ChaCha20.
+fn provider() -> Arc<CryptoProvider> {
+    let mut provider = default_provider();
+    provider.cipher_suites.retain(|suite| {
+        use rustls::CipherSuite::{TLS13_AES_128_GCM_SHA256, TLS13_AES_256_GCM_SHA384};
+        matches!(suite.suite(), TLS13_AES_256_GCM_SHA384 | TLS13_AES_128_GCM_SHA256)
+    });
+    Arc::new(provider)
+}
+
+fn server(
+    roots: Arc<RootCertStore>,
+    lists: Vec<CertificateRevocationListDer<'static>>,
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+) -> Result<Arc<ServerConfig>, Box<dyn std::error::Error>> {
+    let mut verifier = WebPkiClientVerifier::builder_with_provider(roots, provider());
+    if !lists.is_empty() {
+        verifier = verifier.with_crls(lists).enforce_revocation_expiration();
+    }
+    let mut config = ServerConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&TLS13])?
+        .with_client_cert_verifier(verifier.build()?)
+        .with_single_cert(chain, key)?;
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    // A resumed session would not look at the certificate again.
+    config.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
+    config.send_tls13_tickets = 0;
+    Ok(Arc::new(config))
+}
+
+fn client(
+    roots: Arc<RootCertStore>,
+    lists: Vec<CertificateRevocationListDer<'static>>,
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+) -> Result<Arc<ClientConfig>, Box<dyn std::error::Error>> {
+    let mut verifier = WebPkiServerVerifier::builder_with_provider(roots, provider());
+    if !lists.is_empty() {
+        verifier = verifier.with_crls(lists).enforce_revocation_expiration();
+    }
+    let mut config = ClientConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&TLS13])?
+        .with_webpki_verifier(verifier.build()?)
+        .with_client_auth_cert(chain, key)?;
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    config.resumption = rustls::client::Resumption::disabled();
+    Ok(Arc::new(config))
+}
