@@ -40,8 +40,7 @@ impl Proven {
 
 /// Verifies a receipt for a leaf that the caller made itself, from the body's bytes.
 ///
-/// `seen` is the last checkpoint of this ledger that the caller saw: the new one must extend it,
-/// or be extended by it with a proof already held, that is, be equal.
+/// `seen` is the last checkpoint of this ledger that the caller saw: the new one must extend it.
 ///
 /// # Errors
 /// Where any of it does not hold.
@@ -54,16 +53,30 @@ pub fn verify(
     if receipt.leaf != leaf.to_bytes() {
         return Err(ReceiptError::OtherLeaf);
     }
-    let checkpoint = Checkpoint::parse(&receipt.checkpoint, ledger)?;
+    let checkpoint = verify_checkpoint(receipt, ledger, seen)?;
     let path = digests(&receipt.inclusion)?;
     let root = merkle::root_from_inclusion(leaf.hash(), receipt.index, checkpoint.size(), &path);
     if root != Some(checkpoint.root()) {
         return Err(ReceiptError::Inclusion);
     }
+    Ok(Proven { index: receipt.index, leaf, checkpoint })
+}
+
+/// Verifies only a receipt's checkpoint: signed by the ledger, and an extension of the last one
+/// seen. For answers to exchanges that the caller has forgotten meanwhile.
+///
+/// # Errors
+/// As `verify`.
+pub fn verify_checkpoint(
+    receipt: &Receipt,
+    ledger: &LedgerKey,
+    seen: Option<&Checkpoint>,
+) -> Result<Checkpoint, ReceiptError> {
+    let checkpoint = Checkpoint::parse(&receipt.checkpoint, ledger)?;
     if let Some(seen) = seen {
         check_consistency(receipt, seen, &checkpoint)?;
     }
-    Ok(Proven { index: receipt.index, leaf, checkpoint })
+    Ok(checkpoint)
 }
 
 fn check_consistency(

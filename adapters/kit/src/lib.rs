@@ -1,6 +1,13 @@
 // SPDX-License-Identifier: EUPL-1.2
 //! The register's side of the exchange: verify, decide again, commit, check the log, reveal.
+//! A custom adapter writes [`Register`] and calls [`start`]; everything else is done here.
 
+pub mod adapter;
+mod attach;
+mod exchange;
 pub mod register;
+mod replay;
+mod sealing;
 
+pub use adapter::{Adapter, AdapterSetup, RegisterSetup, StartError, start};
 pub use register::{Answer, Found, Query, Register, RegisterFault};

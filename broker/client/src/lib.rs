@@ -1,2 +1,272 @@
 // SPDX-License-Identifier: EUPL-1.2
-//! What an authority links: resolve, sign, seal, send, verify, open, report.
+//! What an authority links: resolve, sign, seal, send, verify, open, report, in one call each.
+
+mod error;
+mod prepare;
+mod receive;
+
+use std::{path::PathBuf, sync::Arc};
+
+use einmal_peer::{
+    Cards, Clock, Seen, Tls, TrustStore,
+    dial::{self, MESSAGE_MAX, Target},
+    trust,
+};
+use einmal_policy::{Root, Trust};
+use einmal_protocol::{
+    RequestId,
+    envelope::payload_type,
+    key::SigningKey,
+    leaf::{Leaf, LeafKind, body_bytes},
+    person::Person,
+    receipt::{self, Proven},
+    record,
+    seal::{Aad, SealKind},
+    time::day_of,
+    wire::{
+        evidence::v1::{
+            ExplainRequest, ExplainResponse, ReportUseRequest, RequestEvidenceRequest,
+            evidence_service_client::EvidenceServiceClient,
+        },
+        v1::{Envelope, Initiation, Use, UseBody, UseRecord, UseReport, body},
+    },
+};
+use prost::Message;
+use tonic::transport::Channel;
+
+pub use error::ClientError;
+pub use prepare::Prepared;
+pub use receive::Received;
+
+/// What a client needs.
+pub struct ClientSetup {
+    /// "https://host:port".
+    pub broker: String,
+    /// Own certificate and whom to believe.
+    pub tls: Tls,
+    /// The pinned root.
+    pub root: Envelope,
+    /// Folder for trusted state and last checkpoints.
+    pub state: PathBuf,
+    /// The time.
+    pub clock: Clock,
+    /// Id of the authority in the directory.
+    pub authority: String,
+    /// Its identity key.
+    pub identity: SigningKey,
+}
+
+/// A question about one person.
+#[derive(Clone, Debug)]
+pub struct Ask {
+    /// Who is asked; left out: the register of the authority's region that holds it.
+    pub register: Option<String>,
+    /// For what.
+    pub evidence_type: String,
+    /// Which fields; any order.
+    pub fields: Vec<String>,
+    /// What for.
+    pub purpose: String,
+    /// On whose initiative.
+    pub initiation: Initiation,
+    /// About whom, in which case. Sealed; the broker never sees it.
+    pub person: Person,
+    /// The earlier request whose answer was lost.
+    pub retry_of: Option<RequestId>,
+}
+
+/// An authority's way to evidence.
+pub struct Client {
+    clock: Clock,
+    authority: String,
+    identity: SigningKey,
+    trust: TrustStore,
+    cards: Cards,
+    seen: Seen,
+    channel: Channel,
+}
+
+impl std::fmt::Debug for Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Client({})", self.authority)
+    }
+}
+
+impl Client {
+    /// Fetches rules and directory and verifies them from the pinned root.
+    ///
+    /// # Errors
+    /// Where the broker does not answer, its documents are not accepted, or the authority is not
+    /// in the directory with this key.
+    pub async fn connect(setup: ClientSetup) -> Result<Self, ClientError> {
+        let trust_domain = Root::pinned(&setup.root)?.document().trust_domain.clone();
+        let target = Target { address: setup.broker, trust_domain, broker: None };
+        let channel = dial::channel(&target, Arc::clone(&setup.tls.client))?;
+        let documents = trust::fetch(channel.clone()).await?;
+        let now_ms = setup.clock.now_ms();
+        let state = setup.state.join("trust.json");
+        let trust = TrustStore::open(setup.root, documents, &state, now_ms)?;
+        let directory = Arc::clone(&trust.current().directory);
+        let entry = directory.authority(&setup.authority).ok_or_else(|| ClientError::Unknown {
+            what: "authority",
+            id: setup.authority.clone(),
+        })?;
+        if !entry.keys.contains(setup.identity.public()) {
+            return Err(ClientError::OtherKey);
+        }
+        let seen = Seen::open(&setup.state.join("seen.json"), &directory)?;
+        Ok(Self {
+            clock: setup.clock,
+            authority: setup.authority,
+            identity: setup.identity,
+            trust,
+            cards: Cards::in_memory(),
+            seen,
+            channel,
+        })
+    }
+
+    /// The trust that this client holds.
+    pub fn trust(&self) -> Arc<Trust> {
+        self.trust.current()
+    }
+
+    /// Takes newer rules and directory, if the broker has them.
+    ///
+    /// # Errors
+    /// Where the broker does not answer, or they are not accepted.
+    pub async fn renew_trust(&self) -> Result<(), ClientError> {
+        let documents = trust::fetch(self.channel.clone()).await?;
+        Ok(self.trust.renew(documents, self.clock.now_ms())?)
+    }
+
+    /// Signs and seals some questions under one signature. Nothing is sent yet.
+    ///
+    /// # Errors
+    /// Where a register cannot be resolved, or a key card is missing.
+    pub async fn prepare(&self, asks: &[Ask]) -> Result<Vec<Prepared>, ClientError> {
+        prepare::prepare(self, asks).await
+    }
+
+    /// Sends one prepared question, verifies the answer and opens it. May be called again with
+    /// the same question: the broker gives the same answer, within some minutes.
+    ///
+    /// # Errors
+    /// A refusal or fault with its stable reason, or what in the answer does not hold.
+    pub async fn send(&self, prepared: &Prepared) -> Result<Received, ClientError> {
+        // What this client had seen when it asked: the proof must start there.
+        let seen = self.seen.last(&prepared.ledger);
+        let request = RequestEvidenceRequest {
+            signed_request: prepared.signed_request.clone(),
+            sealed_person: prepared.sealed_person.clone(),
+            seen_size: seen.as_ref().map_or(0, einmal_protocol::note::Checkpoint::size),
+        };
+        let answer = self.evidence().request_evidence(request).await?.into_inner();
+        let received = receive::receive(prepared, answer, seen.as_ref())?;
+        self.seen.advance(received.proven.checkpoint());
+        Ok(received)
+    }
+
+    /// Asks one question.
+    ///
+    /// # Errors
+    /// As `prepare` and `send`.
+    pub async fn ask(&self, ask: Ask) -> Result<Received, ClientError> {
+        let prepared = self.prepare(&[ask]).await?;
+        let prepared = prepared.first().ok_or(ClientError::Misbehaved("an empty batch"))?;
+        self.send(prepared).await
+    }
+
+    /// Says what became of an answer. To be called for every answer.
+    ///
+    /// # Errors
+    /// Where the broker refuses it or does not answer, or its receipt does not hold.
+    pub async fn report_use(&self, received: &Received, used: Use) -> Result<Proven, ClientError> {
+        let now_ms = self.clock.now_ms();
+        let trust = self.trust.current();
+        let ledger = trust
+            .directory
+            .ledger(&received.ledger)
+            .ok_or_else(|| ClientError::Unknown { what: "ledger", id: received.ledger.clone() })?;
+        let keeper = self
+            .cards
+            .key_or_fetch(&ledger.entry.keeper, &trust.directory, &self.channel, now_ms)
+            .await?;
+        let record = UseRecord { request_digest: received.request.to_vec(), r#use: used.into() };
+        let sealed = record::seal(
+            &record,
+            (SealKind::UseRecord, record::USE_SIZE),
+            &Aad::of_request(received.request, 0),
+            &keeper,
+            einmal_peer::random::entropy()?,
+        )?;
+        let report = UseReport {
+            request_id: received.id.as_bytes().to_vec(),
+            authority: self.authority.clone(),
+            ledger: received.ledger.clone(),
+            request_digest: received.request.to_vec(),
+            sealed_use: sealed.sealed,
+            reported_at_ms: now_ms,
+        };
+        let envelope =
+            Envelope::sign(payload_type::USE, report.encode_to_vec(), &[&self.identity])?
+                .encode_to_vec();
+        let seen = self.seen.last(&received.ledger);
+        let request = ReportUseRequest {
+            report: envelope.clone(),
+            seen_size: seen.as_ref().map_or(0, einmal_protocol::note::Checkpoint::size),
+        };
+        let answer = self.evidence().report_use(request).await?.into_inner();
+        let receipt = answer.receipt.ok_or(ClientError::Misbehaved("no receipt"))?;
+        let body = body_bytes(body::Kind::Use(UseBody { report: envelope }));
+        let proven = [day_of(now_ms), day_of(now_ms) + 1]
+            .into_iter()
+            .map(|day| Leaf::new(LeafKind::Use, day, &body))
+            .find(|leaf| receipt.leaf == leaf.to_bytes())
+            .ok_or(ClientError::Misbehaved("a receipt for another report"))
+            .map(|leaf| receipt::verify(&receipt, leaf, &ledger.key, seen.as_ref()))??;
+        self.seen.advance(proven.checkpoint());
+        Ok(proven)
+    }
+
+    /// What would be decided, and by which rules. Fetches and logs nothing.
+    ///
+    /// # Errors
+    /// Where the broker does not answer.
+    pub async fn explain(&self, ask: &Ask) -> Result<ExplainResponse, ClientError> {
+        let trust = self.trust.current();
+        let request = ExplainRequest {
+            authority: self.authority.clone(),
+            register: prepare::resolve(self, &trust, ask)?,
+            evidence_type: ask.evidence_type.clone(),
+            fields: ask.fields.clone(),
+            purpose: ask.purpose.clone(),
+            initiation: ask.initiation.into(),
+            idnr_used: ask.person.query.uses_idnr(),
+        };
+        Ok(self.evidence().explain(request).await?.into_inner())
+    }
+
+    /// Keeps the last checkpoints, so that after a restart they are still what new ones must
+    /// extend. To be called before the process ends.
+    ///
+    /// # Errors
+    /// Where the file cannot be written.
+    pub fn save(&self) -> Result<(), ClientError> {
+        Ok(self.seen.save()?)
+    }
+
+    fn evidence(&self) -> EvidenceServiceClient<Channel> {
+        EvidenceServiceClient::new(self.channel.clone()).max_decoding_message_size(MESSAGE_MAX)
+    }
+
+    async fn sealing_key(
+        &self,
+        participant: &str,
+        trust: &Trust,
+    ) -> Result<einmal_protocol::seal::SealingPublicKey, ClientError> {
+        let now_ms = self.clock.now_ms();
+        let key = self.cards.key_or_fetch(participant, &trust.directory, &self.channel, now_ms);
+        Ok(key.await?)
+    }
+}

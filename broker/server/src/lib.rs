@@ -1,2 +1,62 @@
 // SPDX-License-Identifier: EUPL-1.2
-//! The broker: it decides, routes and logs what it cannot read.
+//! The broker: it decides, routes and logs what it cannot read. [`exchange`] tells the whole
+//! story in one function; everything else in this crate is a leaf of it.
+
+pub mod attachments;
+pub mod authenticate;
+pub mod caller;
+pub mod config;
+pub mod exchange;
+pub mod listen;
+pub mod metrics;
+pub mod quota;
+mod receipts;
+pub mod refusal;
+pub mod serve;
+mod services;
+pub mod status;
+pub mod use_report;
+pub mod window;
+
+use std::sync::Arc;
+
+use einmal_ledger::Ledger;
+use einmal_peer::{Cards, Clock, TrustStore};
+use tokio::sync::Semaphore;
+
+pub use config::{BrokerConfig, Limits};
+pub use serve::{Running, ServeError, start};
+
+/// Everything that one broker is made of. Shared by all exchanges.
+pub struct Broker {
+    /// Origin of the ledger that it writes.
+    pub origin: String,
+    /// The time.
+    pub clock: Clock,
+    /// Rules and directory, verified.
+    pub trust: Arc<TrustStore>,
+    /// Key cards of registers and keepers, to hand out.
+    pub cards: Cards,
+    /// Where everything is logged.
+    pub ledger: Ledger,
+    /// Adapters that dialled in.
+    pub attachments: attachments::Attachments,
+    /// Answers to identical retries.
+    pub window: window::Window,
+    /// Batch roots whose signature was checked.
+    pub verified: authenticate::VerifiedBatches,
+    /// Refusals that an authority may have logged.
+    pub quota: quota::Quota,
+    /// How many exchanges may be in flight.
+    pub in_flight: Arc<Semaphore>,
+    /// All limits.
+    pub limits: Limits,
+    /// Figures for the operator.
+    pub metrics: metrics::Metrics,
+}
+
+impl std::fmt::Debug for Broker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Broker({})", self.origin)
+    }
+}

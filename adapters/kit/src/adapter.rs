@@ -1,0 +1,236 @@
+// SPDX-License-Identifier: EUPL-1.2
+//! Putting an adapter together: one process, any number of registers, a stream to every broker of
+//! the directory, and no open port.
+
+use std::{collections::HashMap, path::PathBuf, sync::Arc, time::Duration};
+
+use einmal_peer::{
+    Cards, Clock, Seen, Tls, TrustStore,
+    cards::publish,
+    dial::{self, DialError, Target},
+    files::FileError,
+    random::NoRandomness,
+    trust::{self, TrustStoreError},
+};
+use einmal_policy::{Root, root::RootError};
+use einmal_protocol::{
+    key::{KeyError, SigningKey},
+    seal::SealError,
+    wire::v1::Envelope,
+};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    attach,
+    register::Register,
+    replay::{Orphans, Revealed},
+    sealing::SealingKeys,
+};
+
+/// What an adapter needs beside its registers.
+pub struct AdapterSetup {
+    /// A broker to ask for rules and directory first: "https://host:port".
+    pub broker: String,
+    /// Own certificate and whom to believe.
+    pub tls: Tls,
+    /// The pinned root.
+    pub root: Envelope,
+    /// Folder for trusted state, last checkpoints and sealing keys.
+    pub state: PathBuf,
+    /// The time.
+    pub clock: Clock,
+    /// Exchanges open at once on each stream.
+    pub credits: u32,
+}
+
+/// One register that this adapter speaks for.
+pub struct RegisterSetup {
+    /// Its id in the directory.
+    pub id: String,
+    /// Its identity key, named in the directory.
+    pub identity: SigningKey,
+    /// What looks people up.
+    pub register: Arc<dyn Register>,
+}
+
+/// A register at work.
+pub(crate) struct Node {
+    pub(crate) id: String,
+    pub(crate) identity: SigningKey,
+    pub(crate) register: Arc<dyn Register>,
+    pub(crate) sealing: SealingKeys,
+}
+
+/// What all exchanges of one adapter share.
+pub(crate) struct Shared {
+    pub(crate) clock: Clock,
+    pub(crate) trust: TrustStore,
+    pub(crate) cards: Cards,
+    pub(crate) seen: Seen,
+    pub(crate) revealed: Revealed,
+    pub(crate) orphans: Orphans,
+    pub(crate) nodes: HashMap<String, Arc<Node>>,
+    pub(crate) credits: u32,
+}
+
+/// An adapter that runs.
+pub struct Adapter {
+    shared: Arc<Shared>,
+    stop: CancellationToken,
+    streams: JoinSet<()>,
+}
+
+impl std::fmt::Debug for Adapter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut ids: Vec<&str> = self.shared.nodes.keys().map(String::as_str).collect();
+        ids.sort_unstable();
+        write!(f, "Adapter({ids:?})")
+    }
+}
+
+/// Fetches and verifies trust, makes or reads sealing keys, and attaches to every broker of the
+/// directory. Returns when the first trust is accepted; streams connect and reconnect by
+/// themselves.
+///
+/// # Errors
+/// Where the broker does not answer, the trust is not accepted, or a file cannot be used.
+pub async fn start(
+    setup: AdapterSetup,
+    registers: Vec<RegisterSetup>,
+) -> Result<Adapter, StartError> {
+    let now_ms = setup.clock.now_ms();
+    let trust_domain = Root::pinned(&setup.root)?.document().trust_domain.clone();
+    let target =
+        Target { address: setup.broker.clone(), trust_domain: trust_domain.clone(), broker: None };
+    let channel = dial::channel(&target, Arc::clone(&setup.tls.client))?;
+    let documents =
+        trust::fetch(channel).await.map_err(|status| StartError::Broker(Box::new(status)))?;
+    let trust = TrustStore::open(setup.root, documents, &setup.state.join("trust.json"), now_ms)?;
+    let directory = Arc::clone(&trust.current().directory);
+    let seen = Seen::open(&setup.state.join("seen.json"), &directory)?;
+    let mut nodes = HashMap::new();
+    let mut cards = Vec::new();
+    for RegisterSetup { id, identity, register } in registers {
+        let entry =
+            directory.register(&id).ok_or_else(|| StartError::NotInDirectory(id.clone()))?;
+        if !entry.keys.contains(identity.public()) {
+            return Err(StartError::OtherKey(id));
+        }
+        let (sealing, card) = SealingKeys::open(&setup.state, &id, &identity, now_ms)?;
+        cards.push(card);
+        nodes.insert(id.clone(), Arc::new(Node { id, identity, register, sealing }));
+    }
+    let shared = Arc::new(Shared {
+        clock: setup.clock,
+        trust,
+        cards: Cards::in_memory(),
+        seen,
+        revealed: Revealed::default(),
+        orphans: Orphans::default(),
+        nodes,
+        credits: setup.credits,
+    });
+    let stop = CancellationToken::new();
+    let mut streams = JoinSet::new();
+    for broker in &directory.document().brokers {
+        let target = Target {
+            address: broker.address.clone(),
+            trust_domain: trust_domain.clone(),
+            broker: Some(broker.id.clone()),
+        };
+        let channel = dial::channel(&target, Arc::clone(&setup.tls.client))?;
+        let (shared, cards, stop) = (Arc::clone(&shared), cards.clone(), stop.clone());
+        let (broker, ledger) = (broker.id.clone(), broker.ledger.clone());
+        streams.spawn(async move {
+            stay_attached(shared, channel, (broker, ledger), cards, stop).await;
+        });
+    }
+    Ok(Adapter { shared, stop, streams })
+}
+
+/// Attaches, and attaches again after a break, waiting a little longer each time.
+async fn stay_attached(
+    shared: Arc<Shared>,
+    channel: tonic::transport::Channel,
+    (broker, ledger): (String, String),
+    cards: Vec<Envelope>,
+    stop: CancellationToken,
+) {
+    let mut wait = Duration::from_millis(100);
+    while !stop.is_cancelled() {
+        let began = std::time::Instant::now();
+        let attached = async {
+            for card in &cards {
+                publish(channel.clone(), card.clone()).await?;
+            }
+            attach::attach(&shared, channel.clone(), &broker, &ledger, &stop).await
+        };
+        match attached.await {
+            Ok(()) => tracing::info!(broker, "the stream ended"),
+            Err(status) => {
+                tracing::warn!(broker, code = ?status.code(), message = status.message(), "not attached");
+            }
+        }
+        if let Err(error) = shared.seen.save() {
+            tracing::error!(%error, "the last checkpoint cannot be kept");
+        }
+        if began.elapsed() > Duration::from_secs(10) {
+            wait = Duration::from_millis(100);
+        }
+        // Half to the whole of the wait, so that many adapters do not come back at one moment.
+        let [jitter] = einmal_peer::random::bytes::<1>().unwrap_or([128]);
+        let this_time = wait / 2 + wait / 2 * u32::from(jitter) / 256;
+        tokio::select! {
+            () = tokio::time::sleep(this_time) => {}
+            () = stop.cancelled() => {}
+        }
+        wait = (wait * 2).min(Duration::from_secs(10));
+    }
+}
+
+impl Adapter {
+    /// Ends: tells the brokers, lets what is open end, closes the streams.
+    pub async fn stop(mut self) {
+        self.stop.cancel();
+        while self.streams.join_next().await.is_some() {}
+        if let Err(error) = self.shared.seen.save() {
+            tracing::error!(%error, "the last checkpoint cannot be kept");
+        }
+    }
+}
+
+/// Why an adapter does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Not an address.
+    #[error(transparent)]
+    Dial(#[from] DialError),
+    /// The broker.
+    #[error("the broker does not answer: {}", .0.message())]
+    Broker(Box<tonic::Status>),
+    /// The pinned root.
+    #[error("the pinned root: {0}")]
+    Root(#[from] RootError),
+    /// Trust.
+    #[error(transparent)]
+    Trust(#[from] TrustStoreError),
+    /// A file.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// Not entered.
+    #[error("the directory has no register `{0}`; have the register authority enter it")]
+    NotInDirectory(String),
+    /// Another key.
+    #[error("the identity key of `{0}` is not the one in the directory")]
+    OtherKey(String),
+    /// No randomness.
+    #[error(transparent)]
+    Random(#[from] NoRandomness),
+    /// A sealing key.
+    #[error(transparent)]
+    Seal(#[from] SealError),
+    /// An identity key.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+}

@@ -1,0 +1,428 @@
+// SPDX-License-Identifier: EUPL-1.2
+//! One exchange at a register: verify, decide again, look up, commit, check the log, reveal.
+//!
+//! The order is in the types: a commitment needs a [`Verified`] request, a reveal needs the
+//! [`Proven`] log entry of that very commitment.
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use einmal_policy::{Question, Trust, decide, rules_document::EvidenceType};
+use einmal_protocol::{
+    Digest, Reason,
+    commitment::{Commitment, Slot},
+    envelope::payload_type,
+    evidence,
+    leaf::{Leaf, LeafKind, body_bytes},
+    permit::Permit,
+    person::{Person, PersonError},
+    receipt::Proven,
+    record::seal_access,
+    request::{Request, TimeError, Unverified},
+    seal::{SealKind, SealingPublicKey},
+    time::day_of,
+    wire::{
+        register::v1::{Commit, Decline, Open, Reveal, attach_request::Message},
+        v1::{
+            AccessRecord, Envelope, Evidence, ExchangeBody, FieldValue, Outcome, RegisterRefusal,
+            Subject, SubjectRole, body,
+        },
+    },
+};
+use prost::Message as _;
+use tokio::{
+    sync::oneshot,
+    time::{Instant, sleep_until, timeout},
+};
+
+use crate::{
+    adapter::{Node, Shared},
+    attach::{Pending, ToBroker},
+    register::{Answer, Query},
+};
+
+/// A commitment that is not logged in this time is forgotten.
+const LOG_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Why an exchange came to no commitment.
+enum Declined {
+    /// The request may not: signed, and logged by the broker.
+    Refused(Reason),
+    /// We failed. The reason goes to our own operator.
+    Fault(String),
+}
+
+impl Declined {
+    fn fault(error: impl std::fmt::Display) -> Self {
+        Self::Fault(error.to_string())
+    }
+}
+
+/// A request whose signature, time and permit were checked here, not believed.
+struct Verified {
+    request: Request,
+    trust: Arc<Trust>,
+    permit: Permit,
+    kind: EvidenceType,
+    person: Person,
+    keeper: SealingPublicKey,
+    signed_request: Vec<u8>,
+}
+
+/// A commitment with what will be revealed for it.
+struct Committed {
+    verified: Verified,
+    envelope: Vec<u8>,
+    leaf: Leaf,
+    sealed_evidence: Vec<u8>,
+}
+
+/// Tells the story of one exchange.
+pub(crate) async fn exchange(shared: &Shared, broker: &ToBroker, open: Open) {
+    let began = Instant::now();
+    let id = open.exchange;
+    let (node, committed) = match commit(shared, broker, open, began).await {
+        Ok(committed) => committed,
+        Err((request, declined)) => return decline(shared, broker, id, request, declined).await,
+    };
+    let (sender, proven) = oneshot::channel();
+    let pending = Pending { leaf: committed.leaf, proven: sender };
+    if !broker.expect(id, pending).await {
+        return;
+    }
+    let message = Message::Commit(Commit { exchange: id, commitment: committed.envelope.clone() });
+    if !broker.send(message).await {
+        return;
+    }
+    let Ok(Ok(proven)) = timeout(LOG_TIMEOUT, proven).await else {
+        shared.orphans.count(&broker.broker, &committed.verified.request.authority);
+        return;
+    };
+    reveal(shared, broker, id, &node, committed, &proven).await;
+}
+
+type DeclinedRequest = (Option<(Arc<Node>, Digest)>, Declined);
+
+/// Steps 4: verify, decide again, open, look up, sign, seal. Takes at least the evidence type's
+/// earliest time, whatever was found (SAME-ANSWER).
+async fn commit(
+    shared: &Shared,
+    broker: &ToBroker,
+    open: Open,
+    began: Instant,
+) -> Result<(Arc<Node>, Committed), DeclinedRequest> {
+    let unverified = Unverified::parse(&open.signed_request)
+        .map_err(|_| (None, Declined::Refused(Reason::MalformedRequest)))?;
+    let node = shared
+        .nodes
+        .get(&unverified.request.register)
+        .cloned()
+        .ok_or((None, Declined::Refused(Reason::UnknownRegister)))?;
+    let known = Some((Arc::clone(&node), unverified.request.digest));
+    let declined = |declined| (known.clone(), declined);
+    let verified = verify(shared, broker, &node, unverified, open).await.map_err(declined)?;
+    let answer = node
+        .register
+        .retrieve(&Query {
+            person: verified.person.query.clone(),
+            evidence_type: verified.request.evidence_type.clone(),
+            fields: verified.request.fields.clone(),
+        })
+        .await;
+    let earliest = began + Duration::from_millis(u64::from(verified.kind.earliest_ms));
+    let committed = match answer {
+        Ok(answer) => prepare(shared, &node, verified, answer),
+        Err(fault) => Err(Declined::fault(fault)),
+    };
+    sleep_until(earliest).await;
+    Ok((node, committed.map_err(declined)?))
+}
+
+/// The broker's permit is a claim: the signature is checked, the rules decide again, and what was
+/// declared must be real.
+async fn verify(
+    shared: &Shared,
+    broker: &ToBroker,
+    node: &Node,
+    unverified: Unverified,
+    open: Open,
+) -> Result<Verified, Declined> {
+    let now_ms = shared.clock.now_ms();
+    let Unverified { request, membership } = unverified;
+    let claimed =
+        Permit::parse(&open.permit).map_err(|_| Declined::Refused(Reason::PermitDiffers))?;
+    let trust = shared
+        .trust
+        .of_permit(claimed.rules_digest(), claimed.directory_digest(), now_ms)
+        .ok_or(Declined::Refused(Reason::PermitDiffers))?;
+    trust.check_time(now_ms).map_err(Declined::Refused)?;
+    let authority = trust
+        .directory
+        .authority(&request.authority)
+        .ok_or(Declined::Refused(Reason::UnknownAuthority))?;
+    membership.verify(&authority.keys).map_err(|_| Declined::Refused(Reason::BadSignature))?;
+    request.check_time(now_ms).map_err(|error| {
+        Declined::Refused(match error {
+            TimeError::Ahead { .. } => Reason::ClockSkew,
+            TimeError::Expired { .. } => Reason::RequestExpired,
+        })
+    })?;
+    if shared.revealed.knows(&request.authority, request.id) {
+        return Err(Declined::Refused(Reason::Replayed));
+    }
+    let question = Question::from(&request);
+    let permit = decide(&trust.rules, &trust.directory, &question, request.digest)
+        .map_err(|refused| Declined::Refused(refused.reason))?;
+    if permit.bytes() != open.permit {
+        return Err(Declined::Refused(Reason::PermitDiffers));
+    }
+    let kind = trust
+        .rules
+        .evidence_type(&request.evidence_type)
+        .cloned()
+        .ok_or(Declined::Refused(Reason::UnknownEvidenceType))?;
+    let person = open_person(node, &request, &open.sealed_person)?;
+    let keeper = keeper_key(shared, broker, &trust, &request.ledger, now_ms).await?;
+    let signed_request = open.signed_request;
+    Ok(Verified { request, trust, permit, kind, person, keeper, signed_request })
+}
+
+/// Opens the person and checks that declared is real (the concrete check).
+fn open_person(node: &Node, request: &Request, sealed: &[u8]) -> Result<Person, Declined> {
+    let not_opened = Declined::Refused(Reason::PersonNotOpened);
+    if Digest::of(sealed) != request.sealed_person_digest {
+        return Err(not_opened);
+    }
+    let Some(key) = node.sealing.for_sealed(sealed) else { return Err(not_opened) };
+    let plain = key
+        .open(SealKind::Person, &request.aad(), sealed)
+        .map_err(|_| Declined::Refused(Reason::PersonNotOpened))?;
+    let person = Person::from_plain(&plain).map_err(|error| {
+        Declined::Refused(match error {
+            PersonError::Form => Reason::PersonNotOpened,
+            PersonError::Query => Reason::QueryNotLawful,
+            PersonError::CheckDigit => Reason::BadCheckDigit,
+        })
+    })?;
+    if person.query.uses_idnr() != request.idnr_used {
+        return Err(Declined::Refused(Reason::DeclaredNotReal));
+    }
+    Ok(person)
+}
+
+async fn keeper_key(
+    shared: &Shared,
+    broker: &ToBroker,
+    trust: &Trust,
+    ledger: &str,
+    now_ms: u64,
+) -> Result<SealingPublicKey, Declined> {
+    let keeper = trust
+        .directory
+        .ledger(ledger)
+        .map(|ledger| ledger.entry.keeper.clone())
+        .ok_or(Declined::Refused(Reason::WrongLedger))?;
+    shared
+        .cards
+        .key_or_fetch(&keeper, &trust.directory, &broker.channel, now_ms)
+        .await
+        .map_err(Declined::fault)
+}
+
+/// What the register says, in the shape that all answers have.
+struct Said {
+    outcome: Outcome,
+    values: Vec<FieldValue>,
+    /// Whose access records are written; the one asked about first.
+    subjects: Vec<Subject>,
+}
+
+/// "No such person", "no data" and "blocked" are one value; an ambiguous match transmits nothing.
+fn say(verified: &Verified, answer: &Answer) -> Said {
+    let asked = || vec![verified.person.query.to_subject()];
+    let nothing = |outcome, subjects| Said { outcome, values: Vec::new(), subjects };
+    match answer {
+        Answer::Nothing => nothing(Outcome::NothingFound, asked()),
+        Answer::Ambiguous => nothing(Outcome::Ambiguous, asked()),
+        Answer::Found(found) if found.blocked => {
+            nothing(Outcome::NothingFound, vec![found.subject.clone()])
+        }
+        Answer::Found(found) => {
+            let permitted: BTreeSet<&str> =
+                verified.permit.fields().iter().map(|grant| grant.field.as_str()).collect();
+            let values = found
+                .values
+                .iter()
+                .filter(|(field, _)| permitted.contains(field.as_str()))
+                .map(|(field, value)| FieldValue { field: field.clone(), json: value.to_string() })
+                .collect();
+            let mut subjects = vec![found.subject.clone()];
+            for other in &found.affected {
+                if *other != Subject::default() && !subjects.contains(other) {
+                    subjects.push(other.clone());
+                }
+            }
+            Said { outcome: Outcome::Found, values, subjects }
+        }
+    }
+}
+
+/// Signs the evidence, seals it and the access records, and signs the commitment to them.
+fn prepare(
+    shared: &Shared,
+    node: &Node,
+    verified: Verified,
+    answer: Answer,
+) -> Result<Committed, Declined> {
+    let said = say(&verified, &answer);
+    drop(answer);
+    let now_ms = shared.clock.now_ms();
+    let Verified { request, permit, kind, .. } = &verified;
+    if said.subjects.len() > kind.slots as usize {
+        return Err(Declined::Fault(format!(
+            "evidence type `{}` has {} slots, but more persons are named",
+            kind.id, kind.slots
+        )));
+    }
+    let slots = access_records(&verified, &said)?;
+    let evidence = Evidence {
+        request_digest: request.digest.to_vec(),
+        register: node.id.clone(),
+        outcome: said.outcome.into(),
+        fields: said.values,
+        answered_at_ms: now_ms,
+    };
+    let entropy = einmal_peer::random::entropy().map_err(Declined::fault)?;
+    let keys = (&node.identity, &request.reply_key);
+    let sealed_evidence =
+        evidence::seal(&evidence, request.digest, kind.size as usize, keys, entropy)
+            .map_err(Declined::fault)?;
+    let commitment = Commitment {
+        request_digest: request.digest,
+        permit_digest: permit.digest(),
+        day: day_of(now_ms),
+        committed_at_ms: now_ms,
+        sealed_evidence_digest: Digest::of(&sealed_evidence),
+        slots,
+    };
+    let envelope =
+        Envelope::sign(payload_type::COMMITMENT, commitment.to_payload(), &[&node.identity])
+            .map_err(Declined::fault)?
+            .encode_to_vec();
+    // The body exactly as the broker must log it; only this leaf's proof will count.
+    let body = body_bytes(body::Kind::Exchange(ExchangeBody {
+        signed_request: verified.signed_request.clone(),
+        permit: permit.bytes().to_vec(),
+        commitment: envelope.clone(),
+    }));
+    let leaf = Leaf::new(LeafKind::Exchange, commitment.day, &body);
+    Ok(Committed { leaf, envelope, sealed_evidence, verified })
+}
+
+/// One sealed record for each slot: for each person who is named, and dummies for the rest.
+fn access_records(verified: &Verified, said: &Said) -> Result<Vec<Slot>, Declined> {
+    let Verified { request, person, kind, keeper, .. } = verified;
+    let fields: Vec<String> = said.values.iter().map(|value| value.field.clone()).collect();
+    let mut subjects = said.subjects.iter();
+    (0..kind.slots)
+        .map(|slot| {
+            let record = match subjects.next() {
+                Some(subject) => AccessRecord {
+                    request_digest: request.digest.to_vec(),
+                    subject: Some(subject.clone()),
+                    role: if slot == 0 { SubjectRole::Asked } else { SubjectRole::Affected }.into(),
+                    outcome: said.outcome.into(),
+                    fields: fields.clone(),
+                    case_reference: person.case_reference.clone(),
+                    clerk: person.clerk.clone(),
+                },
+                None => AccessRecord {
+                    request_digest: request.digest.to_vec(),
+                    role: SubjectRole::Nobody.into(),
+                    ..AccessRecord::default()
+                },
+            };
+            let entropy = einmal_peer::random::entropy().map_err(Declined::fault)?;
+            let sealed = seal_access(&record, request.digest, slot, keeper, entropy)
+                .map_err(Declined::fault)?;
+            Ok(Slot { sealed_record: sealed.sealed, plain_digest: sealed.plain_digest })
+        })
+        .collect()
+}
+
+/// Step 6, against the proof that this very commitment is in the ledger, and once.
+async fn reveal(
+    shared: &Shared,
+    broker: &ToBroker,
+    id: u64,
+    node: &Node,
+    committed: Committed,
+    proven: &Proven,
+) {
+    let Committed { verified, leaf, sealed_evidence, .. } = committed;
+    let request = &verified.request;
+    let now_ms = shared.clock.now_ms();
+    let named = verified.trust.directory.ledger(&request.ledger);
+    let right_ledger = named.is_some_and(|l| l.entry.origin == proven.checkpoint().origin());
+    if proven.leaf() != leaf || !right_ledger {
+        tracing::error!(broker = broker.broker, "alarm: a proof is for another exchange");
+        return;
+    }
+    if !shared.revealed.remember(&request.authority, request.id, now_ms) {
+        tracing::error!(broker = broker.broker, "alarm: an exchange was to be revealed twice");
+        return;
+    }
+    tracing::info!(
+        request.id = %request.id, register = node.id, request.authority, request.evidence_type,
+        ledger.index = proven.index(), "revealed"
+    );
+    let chunks = sealed_evidence.chunks(broker.chunk_max);
+    let last = chunks.len().saturating_sub(1);
+    for (number, chunk) in chunks.enumerate() {
+        let reveal = Reveal { exchange: id, chunk: chunk.to_vec(), last: number == last };
+        if !broker.send(Message::Reveal(reveal)).await {
+            return;
+        }
+    }
+}
+
+async fn decline(
+    shared: &Shared,
+    broker: &ToBroker,
+    id: u64,
+    known: Option<(Arc<Node>, Digest)>,
+    declined: Declined,
+) {
+    let fault = |reason: Reason| Decline {
+        exchange: id,
+        refusal: Vec::new(),
+        fault: reason.as_str().to_owned(),
+    };
+    let decline = match (declined, known) {
+        (Declined::Refused(reason), Some((node, request))) => {
+            tracing::info!(register = node.id, %reason, "refused");
+            let refusal = RegisterRefusal {
+                request_digest: request.to_vec(),
+                register: node.id.clone(),
+                reason: reason.as_str().to_owned(),
+                refused_at_ms: shared.clock.now_ms(),
+            };
+            let signed =
+                Envelope::sign(payload_type::REFUSAL, refusal.encode_to_vec(), &[&node.identity]);
+            match signed {
+                Ok(envelope) => Decline {
+                    exchange: id,
+                    refusal: envelope.encode_to_vec(),
+                    fault: String::new(),
+                },
+                Err(_) => fault(Reason::RegisterFault),
+            }
+        }
+        (Declined::Refused(reason), None) => fault(reason),
+        (Declined::Fault(problem), known) => {
+            let register = known.map(|(node, _)| node.id.clone());
+            tracing::error!(register, problem, "an exchange failed");
+            fault(Reason::RegisterFault)
+        }
+    };
+    broker.send(Message::Decline(decline)).await;
+}

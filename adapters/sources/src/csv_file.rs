@@ -1,0 +1,212 @@
+// SPDX-License-Identifier: EUPL-1.2
+//! CSV files: read into memory, and read again when their time or size changes.
+//!
+//! The first line has the column names. A line that cannot be used is left out, counted and
+//! named by its number; never by what stands in it. Replace a file by renaming: a file that is
+//! written in place is first seen half.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    sync::{Arc, PoisonError, RwLock},
+    time::{Duration, Instant, SystemTime},
+};
+
+use einmal_adapter_kit::register::{Query, RegisterFault};
+
+use crate::{
+    config::{Encoding, SourceKind},
+    csv_table::{self, Table},
+    dates::DateFormat,
+    lookup::{CANDIDATES_MAX, Lookup, Matches, Wanted, birth_date},
+    plan::{Plan, Row},
+    planner::Listing,
+};
+
+/// A file that could not be read is tried again after this.
+const RETRY_AFTER: Duration = Duration::from_secs(5);
+const READS_MAX: usize = 3;
+
+/// Lines of a CSV file that cannot be used.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BadLines {
+    /// The source's name in the configuration.
+    pub source: String,
+    /// How many there are.
+    pub count: u64,
+    /// Line numbers, counted from 1, of the first twenty, and what is wrong with them.
+    pub first: Vec<(u64, &'static str)>,
+}
+
+/// A file and what is to be read from it.
+#[derive(Clone)]
+pub(crate) struct CsvFile {
+    pub(crate) name: String,
+    pub(crate) path: PathBuf,
+    pub(crate) delimiter: u8,
+    pub(crate) encoding: Encoding,
+    /// Columns that must be there.
+    pub(crate) needed: BTreeSet<String>,
+    /// Birth date columns; the table is indexed by each.
+    pub(crate) births: Vec<(String, DateFormat)>,
+}
+
+type Stamp = (SystemTime, u64);
+
+struct Loaded {
+    stamp: Option<Stamp>,
+    at: Instant,
+    table: Result<Arc<Table>, String>,
+}
+
+/// One CSV file.
+pub(crate) struct CsvSource {
+    file: Arc<CsvFile>,
+    header: Vec<String>,
+    loaded: Arc<RwLock<Option<Loaded>>>,
+    loading: Arc<tokio::sync::Mutex<()>>,
+}
+
+impl CsvSource {
+    /// Reads the heading only; [`CsvSource::ready`] reads the rest.
+    pub(crate) async fn open(
+        name: &str,
+        path: PathBuf,
+        delimiter: u8,
+        encoding: Encoding,
+    ) -> Result<Self, String> {
+        let (needed, births) = (BTreeSet::new(), Vec::new());
+        let file = CsvFile { name: name.to_owned(), path, delimiter, encoding, needed, births };
+        let copy = file.clone();
+        let header = tokio::task::spawn_blocking(move || csv_table::header(&copy)).await;
+        let header = header.map_err(|_| "it could not be read".to_owned())??;
+        Ok(Self { file: Arc::new(file), header, loaded: Arc::default(), loading: Arc::default() })
+    }
+
+    pub(crate) fn listing(&self) -> Listing {
+        let tables = BTreeMap::from([(String::new(), self.header.clone())]);
+        Listing { kind: SourceKind::Csv, names: Vec::new(), tables: Some(tables) }
+    }
+
+    /// Reads the whole file for these plans.
+    pub(crate) async fn ready(&mut self, plans: &[&Plan]) -> Result<(), String> {
+        let mut file = CsvFile::clone(&self.file);
+        for plan in plans {
+            file.needed.extend(plan.columns.iter().cloned());
+            let birth = birth_column(plan);
+            if !file.births.contains(&birth) {
+                file.births.push(birth);
+            }
+        }
+        self.file = Arc::new(file);
+        self.current().await.map(|_| ())
+    }
+
+    pub(crate) async fn find(
+        &self,
+        plan: &Plan,
+        query: &Query,
+        wanted: &Wanted,
+    ) -> Result<Lookup, RegisterFault> {
+        let table = self.current().await.map_err(|problem| self.fault(problem))?;
+        let birth = birth_column(plan);
+        let index = self.file.births.iter().position(|known| *known == birth);
+        let candidates = table.born(index, birth_date(&query.person));
+        if candidates.len() > CANDIDATES_MAX {
+            return Err(self.fault("more than 5000 people have one birth date".into()));
+        }
+        let to_match = table.places(plan, &plan.match_columns());
+        let to_read = table.places(plan, &plan.columns_for(&query.fields));
+        let mut matches = Matches::default();
+        for line in candidates {
+            let mut row = Row::empty(plan.columns.len());
+            table.read(*line, &to_match, &mut row);
+            if wanted.fits(&row) {
+                table.read(*line, &to_read, &mut row);
+                matches.add(plan, row);
+            }
+        }
+        Ok(matches.result())
+    }
+
+    pub(crate) fn bad_lines(&self) -> Option<BadLines> {
+        let loaded = self.loaded.read().unwrap_or_else(PoisonError::into_inner);
+        let table = loaded.as_ref()?.table.as_ref().ok()?;
+        (table.bad.count > 0).then(|| table.bad.clone())
+    }
+
+    /// The file's present content.
+    async fn current(&self) -> Result<Arc<Table>, String> {
+        let path = self.file.path.clone();
+        let stamp = tokio::fs::metadata(path).await.ok().as_ref().and_then(stamp_of);
+        if let Some(table) = known(&self.loaded, stamp) {
+            return table;
+        }
+        // A task of its own, because a query may be dropped at its deadline while a large file
+        // is being read; the next query then finds it read.
+        let file = Arc::clone(&self.file);
+        let loaded = Arc::clone(&self.loaded);
+        let loading = Arc::clone(&self.loading);
+        let task = tokio::spawn(async move {
+            let _one_at_a_time = loading.lock().await;
+            if let Some(table) = known(&loaded, stamp) {
+                return table;
+            }
+            let read = tokio::task::spawn_blocking(move || load(&file)).await;
+            let fresh = read.map_err(|_| "the file could not be read".to_owned())?;
+            let table = fresh.table.clone();
+            *loaded.write().unwrap_or_else(PoisonError::into_inner) = Some(fresh);
+            table
+        });
+        task.await.map_err(|_| "the file could not be read".to_owned())?
+    }
+
+    fn fault(&self, problem: String) -> RegisterFault {
+        RegisterFault::Source { source_name: self.file.name.clone(), problem }
+    }
+}
+
+fn birth_column(plan: &Plan) -> (String, DateFormat) {
+    let name = plan.column_name(plan.matching.birth_date).to_owned();
+    (name, plan.matching.birth_format.clone())
+}
+
+fn stamp_of(metadata: &std::fs::Metadata) -> Option<Stamp> {
+    metadata.modified().ok().map(|modified| (modified, metadata.len()))
+}
+
+/// What was read of the file when it looked as it does now.
+fn known(
+    loaded: &RwLock<Option<Loaded>>,
+    stamp: Option<Stamp>,
+) -> Option<Result<Arc<Table>, String>> {
+    let loaded = loaded.read().unwrap_or_else(PoisonError::into_inner);
+    let loaded = loaded.as_ref().filter(|loaded| loaded.stamp == stamp)?;
+    let fresh = loaded.table.is_ok() || loaded.at.elapsed() < RETRY_AFTER;
+    fresh.then(|| loaded.table.clone())
+}
+
+fn load(file: &CsvFile) -> Loaded {
+    let stamp = || std::fs::metadata(&file.path).ok().as_ref().and_then(stamp_of);
+    let mut before = stamp();
+    for _ in 0..READS_MAX {
+        let table = csv_table::read(file);
+        let after = stamp();
+        if before == after {
+            match &table {
+                Ok(table) if table.bad.count > 0 => tracing::warn!(
+                    source.name = file.name,
+                    lines.bad = table.bad.count,
+                    lines.first = ?table.bad.first,
+                    "lines of a CSV file cannot be used"
+                ),
+                Ok(_) => tracing::info!(source.name = file.name, "CSV file is read"),
+                Err(problem) => tracing::error!(source.name = file.name, problem, "no CSV file"),
+            }
+            return Loaded { stamp: after, at: Instant::now(), table: table.map(Arc::new) };
+        }
+        before = after;
+    }
+    let table = Err("the file changes while it is read; replace it by renaming".into());
+    Loaded { stamp: before, at: Instant::now(), table }
+}

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: EUPL-1.2
+//! What is wrong with a configuration, in words that say where and what to write instead.
+
+/// A mistake in a register's configuration, found at start.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{at}: {problem}; {instead}")]
+pub struct Mistake {
+    /// Key in the register's file, such as `evidence.birth-certificate.fields.sex`.
+    pub at: String,
+    /// What is wrong there.
+    pub problem: String,
+    /// What to write instead.
+    pub instead: String,
+}
+
+/// Mistakes as they are found.
+#[derive(Default)]
+pub(crate) struct Mistakes(Vec<Mistake>);
+
+impl Mistakes {
+    pub(crate) fn add(
+        &mut self,
+        at: impl Into<String>,
+        problem: impl Into<String>,
+        instead: impl Into<String>,
+    ) {
+        self.0.push(Mistake { at: at.into(), problem: problem.into(), instead: instead.into() });
+    }
+
+    /// Ok if there were none.
+    pub(crate) fn result(self) -> Result<(), Vec<Mistake>> {
+        if self.0.is_empty() { Ok(()) } else { Err(self.0) }
+    }
+}
+
+/// A short list of choices for a mistake's text.
+pub(crate) fn choices<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
+    let names: Vec<String> = names.into_iter().map(|name| format!("`{name}`")).collect();
+    match names.len() {
+        0 => "(there are none)".into(),
+        1..=40 => names.join(", "),
+        more => format!("{}, … ({more} in all)", names.get(..40).unwrap_or_default().join(", ")),
+    }
+}

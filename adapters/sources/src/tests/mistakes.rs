@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: EUPL-1.2
+//! Wrong configurations: each mistake is found at start and named.
+
+use super::{
+    sqlite::{CONFIG, folder},
+    *,
+};
+use crate::ConfigError;
+
+#[tokio::test]
+async fn each_mistake_is_named() {
+    let folder = folder().await;
+    let sql = "CREATE VIEW kaputt AS SELECT * FROM gibtsnicht";
+    run(&folder.path("standesamt.db"), sql).await;
+    std::fs::write(folder.path("text.db"), "this is no database, only a text of some length")
+        .unwrap();
+    for (right, wrong, at) in WRONG {
+        assert!(CONFIG.contains(right), "{right}");
+        let config = CONFIG.replacen(right, wrong, 1);
+        let mistakes = folder.open(&config).await.expect_err(wrong);
+        assert!(mistakes.iter().any(|mistake| mistake.at == *at), "{wrong}: {mistakes:?}");
+        assert!(mistakes.iter().all(|mistake| !mistake.instead.is_empty()));
+    }
+    let twice = CONFIG.replace("sperrvermerk", "sperr").replace("gehalt", "lohn");
+    assert_eq!(folder.open(&twice).await.unwrap_err().len(), 2);
+}
+
+/// What to replace in a right configuration, by what, and where the mistake must be named.
+const WRONG: &[(&str, &str, &str)] = &[
+    ("standesamt.db", "fehlt.db", "sources.personenstand.path"),
+    ("standesamt.db", "text.db", "sources.personenstand.path"),
+    ("timeout_ms = 2000", "timeout_ms = 0", "sources.personenstand.timeout_ms"),
+    ("timeout_ms = 2000", "delimiter = \",\"", "sources.personenstand.delimiter"),
+    ("table = \"births\"", "table = \"birds\"", "evidence.birth-certificate.table"),
+    ("table = \"births\"", "table = \"kaputt\"", "evidence.birth-certificate.table"),
+    ("table = \"births\"", "table = \"a; DROP\"", "evidence.birth-certificate.table"),
+    ("table = \"births\"", "", "evidence.birth-certificate.table"),
+    ("blocked = \"sperrvermerk\"", "blocked = \"sperr\"", "evidence.birth-certificate.blocked"),
+    ("postcode = \"plz\"", "postcode = \"plzz\"", "evidence.birth-certificate.match.postcode"),
+    ("postcode = \"plz\"", "postcode = \"p\\\" --\"", "evidence.birth-certificate.match.postcode"),
+    (
+        "_date_format = \"%d",
+        "_date_format = \"%y",
+        "evidence.birth-certificate.match.birth_date_format",
+    ),
+    ("birth_place = \"geb", "birth_place = \"x", "evidence.birth-certificate.subject.birth_place"),
+    ("subject]\nidnr = \"idnr\"", "subject]", "evidence.birth-certificate.subject.idnr"),
+    (
+        "subject]\nidnr = \"idnr\"",
+        "subject]\nidnr = \"plz\"",
+        "evidence.birth-certificate.subject.idnr",
+    ),
+    ("idnr = \"mutter_idnr\"", "idnr = \"vater\"", "evidence.birth-certificate.affected.1.idnr"),
+    ("[evidence.fields]", TWO_MORE, "evidence.birth-certificate.affected"),
+    ("column = \"geschlecht\"", "column = \"sex\"", "evidence.birth-certificate.fields.sex.column"),
+    ("m = \"male\"", "m = \"mann\"", "evidence.birth-certificate.fields.sex.codes.m"),
+    (
+        "constant = \"Standesamt Musterstadt\"",
+        "constant = 7",
+        "evidence.birth-certificate.fields.office.constant",
+    ),
+    (
+        "{ column = \"gewicht\" }",
+        "{ column = \"gewicht\", date_format = \"%d.%m.%Y\" }",
+        "evidence.birth-certificate.fields.weight.date_format",
+    ),
+    (
+        "{ column = \"zwilling\" }",
+        "{ column = \"zwilling\", number_format = \"de\" }",
+        "evidence.birth-certificate.fields.twin.number_format",
+    ),
+    (
+        "number_format = \"de\"",
+        "number_format = \"fr\"",
+        "evidence.income.fields.gross.number_format",
+    ),
+    ("twin = {", "tvin = {", "evidence.birth-certificate.fields.tvin"),
+    ("twin = {", "tvin = {", "evidence.birth-certificate.fields.twin"),
+    ("absent = []", "absent = [\"gross\"]", "evidence.income.absent"),
+    ("absent = []", "absent = [\"net\"]", "evidence.income.absent"),
+    ("type = \"income\"", "type = \"outcome\"", "evidence.outcome.type"),
+    ("type = \"income\"", "type = \"birth-certificate\"", "evidence.birth-certificate.type"),
+    ("source = \"personenstand\"", "source = \"amt\"", "evidence.birth-certificate.source"),
+    ("table = \"gehalt\"", "table = \"lohn\"", "evidence.income.fields.months.table"),
+    ("key = \"person_id\"", "key = \"pid\"", "evidence.income.fields.months.key"),
+    ("parent = \"id\"", "parent = \"pid\"", "evidence.income.fields.months.parent"),
+    ("order_by = \"monat\"", "order_by = \"m\"", "evidence.income.fields.months.order_by"),
+    ("currency =", "coin =", "evidence.income.fields.months.columns.coin"),
+    ("\nmonth = {", "\nmonth2 = {", "evidence.income.fields.months.columns.month"),
+];
+
+const TWO_MORE: &str = "[[evidence.affected]]\nidnr = \"idnr\"\n[[evidence.affected]]\n\
+                        idnr = \"idnr\"\n[evidence.fields]";
+
+#[test]
+fn form_is_refused_with_its_line() {
+    assert!(SourcesConfig::parse(CONFIG).is_ok());
+    for (right, wrong, line, word) in [
+        ("timeout_ms = 2000", "timeout = 2000", 6, "timeout"),
+        ("kind = \"sqlite\"", "kind = \"oracle\"", 4, "oracle"),
+        ("blocked = ", "bloked = ", 12, "bloked"),
+        ("birth_date = \"geburtsdatum\"\nb", "birthdate = \"x\"\nb", 18, "birthdate"),
+        ("{ column = \"name\" }", "{ colum = \"name\" }", 36, "colum"),
+        ("{ column = \"name\" }", "{ column = \"name\", constant = 1 }", 36, "either"),
+        ("{ column = \"name\" }", "{ table = \"name\" }", 36, "parent"),
+        ("type = \"income\"", "", 43, "type"),
+    ] {
+        assert!(CONFIG.contains(right), "{right}");
+        let parsed = SourcesConfig::parse(&CONFIG.replacen(right, wrong, 1));
+        let Err(ConfigError::Line { line: found, problem }) = parsed else { panic!("{wrong}") };
+        assert!(problem.contains(word), "{wrong}: {problem}");
+        assert_eq!(found, line, "{wrong}: {problem}");
+    }
+    let long = "#".repeat(1024 * 1024 + 1);
+    assert_eq!(SourcesConfig::parse(&long).err(), Some(ConfigError::TooLong));
+}

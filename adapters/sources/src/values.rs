@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: EUPL-1.2
+//! Cells of a table and how they become values of evidence.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Number, Value};
+use zeroize::Zeroizing;
+
+use crate::{
+    dates::DateFormat,
+    numbers::NumberFormat,
+    schema::{Kind, Schema},
+};
+
+/// A longer text is no value.
+const TEXT_MAX: usize = 64 * 1024;
+
+/// One cell as the source gave it.
+#[derive(Clone, Default, PartialEq)]
+pub(crate) enum Cell {
+    #[default]
+    Null,
+    Integer(i64),
+    Real(f64),
+    Text(Zeroizing<String>),
+    /// Bytes that are no text.
+    Bytes,
+}
+
+impl Cell {
+    pub(crate) fn from_text(text: String) -> Self {
+        Self::Text(Zeroizing::new(text))
+    }
+
+    /// The cell as text without outer white space. An empty text is no value, like NULL, because
+    /// a CSV file cannot tell the two apart.
+    pub(crate) fn text(&self) -> Option<Zeroizing<String>> {
+        let text = match self {
+            Self::Null | Self::Bytes => return None,
+            Self::Integer(number) => number.to_string(),
+            Self::Real(number) => number.to_string(),
+            Self::Text(text) => text.trim().to_owned(),
+        };
+        (!text.is_empty()).then(|| Zeroizing::new(text))
+    }
+
+    /// Whether a column that says "blocked" says so: anything but nothing and no. What is not
+    /// understood blocks.
+    pub(crate) fn blocks(&self) -> bool {
+        match self {
+            Self::Null | Self::Integer(0) => false,
+            Self::Real(number) => *number != 0.0,
+            Self::Text(text) => {
+                let text = Zeroizing::new(text.trim().to_lowercase());
+                !matches!(text.as_str(), "" | "0" | "nein" | "false" | "n")
+            }
+            Self::Integer(_) | Self::Bytes => true,
+        }
+    }
+}
+
+/// How the cells of one column become a field's values.
+#[derive(Clone, Debug)]
+pub(crate) struct Shape {
+    pub(crate) schema: Schema,
+    pub(crate) date: Option<DateFormat>,
+    pub(crate) number: NumberFormat,
+    pub(crate) codes: Option<BTreeMap<String, Value>>,
+}
+
+impl Shape {
+    /// The value of a cell; nothing for NULL. The error says what is wrong, without the value.
+    pub(crate) fn value(&self, cell: &Cell) -> Result<Option<Value>, &'static str> {
+        if *cell == Cell::Bytes {
+            return Err("it holds bytes that are no text");
+        }
+        let Some(text) = cell.text() else { return Ok(None) };
+        if text.len() > TEXT_MAX {
+            return Err("it is longer than 65536 bytes");
+        }
+        let value = match (&self.codes, &self.date) {
+            (Some(codes), _) => codes.get(text.as_str()).cloned().ok_or("it is not in `codes`")?,
+            (None, Some(format)) => {
+                Value::String(format.read(&text).ok_or("it is not a date of its `date_format`")?)
+            }
+            (None, None) => self.plain(cell, &text)?,
+        };
+        self.schema.fits(&value)?;
+        Ok(Some(value))
+    }
+
+    fn plain(&self, cell: &Cell, text: &str) -> Result<Value, &'static str> {
+        let kind = self.schema.kind;
+        let value = match (kind, cell) {
+            (Kind::String, _) => Some(Value::String(text.to_owned())),
+            (Kind::Number | Kind::Integer, Cell::Integer(number)) => Some(Value::from(*number)),
+            (Kind::Number, Cell::Real(number)) => Number::from_f64(*number).map(Value::Number),
+            (Kind::Integer, Cell::Real(number)) => whole(*number).map(Value::from),
+            (Kind::Number | Kind::Integer, _) => self.number.read(text),
+            (Kind::Boolean, _) => truth(text).map(Value::Bool),
+            (Kind::Array | Kind::Object, _) => serde_json::from_str(text).ok(),
+        };
+        value.ok_or(kind.wanted())
+    }
+}
+
+/// A whole number that a decimal one can hold exactly.
+fn whole(number: f64) -> Option<i64> {
+    (number.fract() == 0.0 && number.abs() < 9_007_199_254_740_992.0)
+        .then(|| format!("{number:.0}").parse().ok())
+        .flatten()
+}
+
+fn truth(text: &str) -> Option<bool> {
+    match text.to_lowercase().as_str() {
+        "1" | "true" | "ja" | "j" | "yes" | "y" => Some(true),
+        "0" | "false" | "nein" | "n" | "no" => Some(false),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn shape(schema: Value) -> Shape {
+        let schema = Schema::parse(&schema).unwrap();
+        Shape { schema, date: None, number: NumberFormat::Plain, codes: None }
+    }
+
+    fn text(text: &str) -> Cell {
+        Cell::from_text(text.into())
+    }
+
+    #[test]
+    fn by_type() {
+        for (kind, cell, value) in [
+            ("string", text(" Ulm "), Some(json!("Ulm"))),
+            ("string", Cell::Integer(5), Some(json!("5"))),
+            ("number", Cell::Real(1.5), Some(json!(1.5))),
+            ("number", text("2.25"), Some(json!(2.25))),
+            ("integer", Cell::Real(3.0), Some(json!(3))),
+            ("integer", text("-4"), Some(json!(-4))),
+            ("boolean", Cell::Integer(1), Some(json!(true))),
+            ("boolean", text("Nein"), Some(json!(false))),
+            ("array", text(r#"["a", "b"]"#), Some(json!(["a", "b"]))),
+            ("string", Cell::Null, None),
+            ("integer", text("  "), None),
+        ] {
+            assert_eq!(shape(json!({ "type": kind })).value(&cell), Ok(value), "{kind}");
+        }
+        for (kind, cell) in [
+            ("integer", Cell::Real(3.5)),
+            ("integer", text("drei")),
+            ("number", Cell::Real(f64::NAN)),
+            ("boolean", Cell::Integer(2)),
+            ("array", text("a, b")),
+            ("array", text("{}")),
+            ("string", Cell::Bytes),
+        ] {
+            assert!(shape(json!({ "type": kind })).value(&cell).is_err(), "{kind}");
+        }
+    }
+
+    #[test]
+    fn what_blocks() {
+        for cell in [Cell::Null, Cell::Integer(0), text(""), text("0"), text(" Nein "), text("N")] {
+            assert!(!cell.blocks());
+        }
+        for cell in [Cell::Integer(1), text("ja"), text("x"), text("2030-01-01"), Cell::Bytes] {
+            assert!(cell.blocks());
+        }
+    }
+}

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: EUPL-1.2
+//! Who is calling: the SPIFFE id of the connection, put there by the accept loop.
+
+use einmal_peer::{PeerRole, SpiffeId};
+use einmal_policy::Directory;
+use einmal_protocol::Reason;
+use tonic::Request;
+
+use crate::exchange::Failure;
+
+/// The caller of a request, in the trust domain of the root.
+///
+/// # Errors
+/// Where the connection has no identity: the server is then wired wrongly.
+pub fn of<T>(request: &Request<T>) -> Result<SpiffeId, Failure> {
+    request
+        .extensions()
+        .get::<SpiffeId>()
+        .cloned()
+        .ok_or_else(|| Failure::refused(Reason::NotAnOperator))
+}
+
+/// The operator that calls.
+///
+/// # Errors
+/// Where the caller is none, or is not in the directory.
+pub fn operator(caller: &SpiffeId, directory: &Directory) -> Result<String, Failure> {
+    if caller.role != PeerRole::Operator || !directory.has_operator(&caller.id) {
+        return Err(Failure::refused(Reason::NotAnOperator));
+    }
+    Ok(caller.id.clone())
+}
+
+/// Whether the caller may read bodies: a keeper or an auditor of the directory.
+pub fn may_read_bodies(caller: &SpiffeId, directory: &Directory) -> bool {
+    match caller.role {
+        PeerRole::Cockpit => directory.keeper(&caller.id).is_some(),
+        PeerRole::Auditor => {
+            directory.document().auditors.iter().any(|auditor| auditor.id == caller.id)
+        }
+        PeerRole::Operator | PeerRole::Broker => false,
+    }
+}

@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: EUPL-1.2
+//! The broker's configuration file. Unknown keys are refused; everything is read before a port
+//! is opened.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use einmal_peer::TlsFiles;
+use serde::Deserialize;
+
+/// `broker.toml`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BrokerConfig {
+    /// Where authorities and adapters dial, over mTLS.
+    pub listen: SocketAddr,
+    /// Where checkpoint and tiles are served to anybody, in plain HTTP; left out: nowhere.
+    #[serde(default)]
+    pub public: Option<SocketAddr>,
+    /// Where metrics are served, in plain HTTP; keep it on loopback. Left out: nowhere.
+    #[serde(default)]
+    pub metrics: Option<SocketAddr>,
+    /// Own certificate and whom to believe.
+    pub tls: TlsFiles,
+    /// The pinned root, a signed envelope.
+    pub root: PathBuf,
+    /// Newer roots in order, if any.
+    #[serde(default)]
+    pub newer_roots: Vec<PathBuf>,
+    /// The signed rules.
+    pub rules: PathBuf,
+    /// The signed directory.
+    pub directory: PathBuf,
+    /// Folder for trusted state and key cards.
+    pub state: PathBuf,
+    /// The ledger.
+    pub ledger: LedgerSection,
+    /// Limits; all have defaults.
+    #[serde(default)]
+    pub limits: Limits,
+}
+
+/// `[ledger]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LedgerSection {
+    /// Its origin, as in the directory.
+    pub origin: String,
+    /// Its private key, PKCS#8.
+    pub key: PathBuf,
+    /// Its SQLite database. It must exist: `einmal ledger create` makes one.
+    pub database: PathBuf,
+    /// Memory of the largest signed checkpoint; on another disk than the database.
+    pub memory: PathBuf,
+    /// Start although the memory is missing. Only after it was really lost.
+    #[serde(default)]
+    pub adopt_memory: bool,
+}
+
+/// `[limits]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// Exchanges in flight at once.
+    pub in_flight_max: usize,
+    /// Connections at once.
+    pub connections_max: usize,
+    /// An exchange ends after this many milliseconds.
+    pub exchange_ms: u64,
+    /// Identical retries are answered for this many milliseconds.
+    pub window_ms: u64,
+    /// Bytes of answers kept for identical retries.
+    pub window_bytes_max: usize,
+    /// Refusals of one authority that are logged in a minute; more are only counted.
+    pub refusals_per_minute: u32,
+    /// A heartbeat on each adapter's stream after this many milliseconds.
+    pub heartbeat_ms: u32,
+    /// A connection is told to go after this many seconds, so that a revocation bites.
+    pub connection_age_s: u64,
+    /// And cut this many seconds later.
+    pub connection_grace_s: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            in_flight_max: 2_000,
+            connections_max: 10_000,
+            exchange_ms: 15_000,
+            window_ms: 5 * 60_000,
+            window_bytes_max: 256 * 1024 * 1024,
+            refusals_per_minute: 600,
+            heartbeat_ms: 10_000,
+            connection_age_s: 3_600,
+            connection_grace_s: 60,
+        }
+    }
+}
+
+impl Limits {
+    /// How long an exchange may take.
+    pub fn exchange(&self) -> Duration {
+        Duration::from_millis(self.exchange_ms)
+    }
+}

@@ -1,0 +1,380 @@
+// SPDX-License-Identifier: EUPL-1.2
+//! One exchange, from question to answer: authenticate, decide, route, commit, log, reveal.
+//!
+//! The order is in the types: only a [`Permitted`] can be opened at a register, only a
+//! [`Committed`] can be logged, only a logged one can be revealed. The broker holds the person
+//! and the evidence sealed, and cannot tell whether anything was found (BLIND-BROKER).
+
+use std::{sync::Arc, time::Instant};
+
+use einmal_ledger::{AppendError, NewEntry};
+use einmal_peer::SpiffeId;
+use einmal_policy::{Question, decide};
+use einmal_protocol::{
+    Digest, Reason,
+    commitment::Commitment,
+    evidence::EVIDENCE_MAX,
+    leaf::{LeafKind, body_bytes},
+    permit::Permit,
+    time::day_is_open,
+    wire::{
+        evidence::v1::RequestEvidenceResponse,
+        register::v1::{Decline, Logged, Open, attach_request::Message},
+        v1::{ExchangeBody, FieldRefusal, body},
+    },
+};
+
+use crate::{
+    Broker,
+    attachments::OpenExchange,
+    authenticate::{Authenticated, authenticate, check_circumstances},
+    receipts, refusal,
+    window::{Claim, First, Outcome},
+};
+
+/// Sealed evidence is at most this long: padded evidence and the seal around it.
+const SEALED_EVIDENCE_MAX: usize = EVIDENCE_MAX + 4 * 1024;
+
+/// Where something went wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hop {
+    /// Here.
+    Broker,
+    /// At the register.
+    Register,
+    /// At the ledger.
+    Ledger,
+}
+
+impl Hop {
+    /// Its name in errors.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Broker => "broker",
+            Self::Register => "register",
+            Self::Ledger => "ledger",
+        }
+    }
+}
+
+/// An exchange that came to no answer: refused, or failed. Never holds personal data.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// The stable reason.
+    pub reason: Reason,
+    /// Where.
+    pub hop: Hop,
+    /// Which fields were refused, by which policies.
+    pub fields: Vec<FieldRefusal>,
+    /// More, for people.
+    pub detail: Option<String>,
+}
+
+impl Failure {
+    /// The caller may not.
+    pub fn refused(reason: Reason) -> Self {
+        Self { reason, hop: Hop::Broker, fields: Vec::new(), detail: None }
+    }
+
+    /// The register, or the way to it, failed.
+    pub fn fault(reason: Reason) -> Self {
+        Self { hop: Hop::Register, ..Self::refused(reason) }
+    }
+
+    /// The ledger failed.
+    pub fn ledger(reason: Reason) -> Self {
+        Self { hop: Hop::Ledger, ..Self::refused(reason) }
+    }
+
+    /// With more for people.
+    #[must_use]
+    pub fn with_detail(self, detail: String) -> Self {
+        Self { detail: Some(detail), ..self }
+    }
+}
+
+/// A question as it came in.
+pub struct Asked {
+    /// Bytes of a `SignedRequest`.
+    pub signed_request: Vec<u8>,
+    /// Bytes of a `Sealed` message. Never stored.
+    pub sealed_person: Vec<u8>,
+    /// Size of the last checkpoint that the caller saw.
+    pub seen_size: u64,
+}
+
+/// A request that the rules permit.
+struct Permitted {
+    authenticated: Authenticated,
+    permit: Permit,
+    slots: u32,
+}
+
+/// A permitted request with the register's signed word on it.
+struct Committed {
+    permitted: Permitted,
+    commitment: Commitment,
+    /// The envelope as received.
+    envelope: Vec<u8>,
+}
+
+/// Tells the story of one exchange, or joins one that tells the same.
+///
+/// # Errors
+/// A refusal or a fault, each with its stable reason.
+pub async fn exchange(broker: &Arc<Broker>, caller: &SpiffeId, asked: Asked) -> Outcome {
+    let authenticated = authenticate(broker, &asked.signed_request).inspect_err(|failure| {
+        broker.metrics.unlogged_refusals.inc();
+        broker.metrics.ended(failure.reason);
+        tracing::info!(reason = %failure.reason, operator = %caller.id, "refused, not logged");
+    })?;
+    let permitted = check_circumstances(broker, caller, &authenticated, &asked.sealed_person)
+        .and_then(|()| permit(&authenticated));
+    let (authority, id) = (authenticated.request.authority.clone(), authenticated.request.id);
+    let bytes = Digest::of(&asked.signed_request);
+    let mut outcome = match broker.window.claim(&authority, id, bytes, authenticated.now_ms) {
+        Claim::Other => {
+            broker.metrics.ended(Reason::IdReused);
+            return Err(Failure::refused(Reason::IdReused));
+        }
+        Claim::Same(outcome) => {
+            // An identical retry gets the answer only where it would be permitted now.
+            permitted?;
+            outcome
+        }
+        Claim::First(first) => {
+            let outcome = first.subscribe();
+            // On its own task: once logged, it goes on although the caller may be gone.
+            let run = run(Arc::clone(broker), asked, authenticated, permitted, first);
+            tokio::spawn(run);
+            outcome
+        }
+    };
+    let settled = outcome.wait_for(Option::is_some).await;
+    let settled = settled.ok().and_then(|settled| settled.clone());
+    settled.unwrap_or_else(|| Err(Failure::fault(Reason::RegisterFault)))
+}
+
+/// Runs the first exchange of an id to its end and tells the window what came of it.
+async fn run(
+    broker: Arc<Broker>,
+    asked: Asked,
+    authenticated: Authenticated,
+    permitted: Result<Permitted, Failure>,
+    first: First,
+) {
+    let began = Instant::now();
+    let mut logged = false;
+    broker.metrics.in_flight.inc();
+    let outcome = match permitted {
+        Ok(permitted) => {
+            let limit = broker.limits.exchange();
+            let answer = commit_log_reveal(&broker, asked, permitted, &mut logged);
+            match tokio::time::timeout(limit, answer).await {
+                Ok(outcome) => outcome,
+                Err(_) => Err(Failure::fault(Reason::DeadlineExceeded)),
+            }
+        }
+        Err(failure) => Err(failure),
+    };
+    let outcome = match outcome {
+        Ok(answer) => Ok(Arc::new(answer)),
+        // Between log and reveal the answer is lost, and only a new id may ask again.
+        Err(failure) if logged => Err(Failure { reason: Reason::AnswerLost, ..failure }),
+        Err(failure) if failure.reason.is_refusal() => {
+            logged = refusal::log(&broker, &authenticated, &failure).await;
+            Err(failure)
+        }
+        Err(failure) => Err(failure),
+    };
+    broker.metrics.in_flight.dec();
+    report(&broker, &authenticated, &outcome, began);
+    broker.window.settle(first, outcome, logged, broker.clock.now_ms());
+}
+
+/// Step 2: the rules decide, per field. The same pure function as at the register.
+fn permit(authenticated: &Authenticated) -> Result<Permitted, Failure> {
+    let Authenticated { request, trust, .. } = authenticated;
+    let permit =
+        decide(&trust.rules, &trust.directory, &Question::from(request), request.digest).map_err(
+            |refused| Failure { fields: refused.fields, ..Failure::refused(refused.reason) },
+        )?;
+    let kind = trust
+        .rules
+        .evidence_type(&request.evidence_type)
+        .ok_or_else(|| Failure::refused(Reason::UnknownEvidenceType))?;
+    Ok(Permitted { slots: kind.slots, authenticated: authenticated.clone(), permit })
+}
+
+/// Steps 3 to 6. `logged` is set as soon as the exchange is, or may be, in the ledger.
+async fn commit_log_reveal(
+    broker: &Broker,
+    asked: Asked,
+    permitted: Permitted,
+    logged: &mut bool,
+) -> Result<RequestEvidenceResponse, Failure> {
+    let Ok(_place) = Arc::clone(&broker.in_flight).try_acquire_owned() else {
+        return Err(Failure::refused(Reason::BrokerBusy));
+    };
+    let mut open = broker.attachments.open(&permitted.authenticated.request.register)?;
+    let committed = commit(broker, &mut open, asked.sealed_person, permitted).await?;
+    let entry = log(broker, &committed, logged).await?;
+    let receipt = {
+        // One at a time on a stream, so that each proof starts where the one before ended.
+        let mut sent = open.attachment().sent_size.lock().await;
+        let receipt = receipts::receipt(broker, &entry, *sent).await?;
+        open.prove(Logged { exchange: 0, receipt: Some(receipt.0) }).await?;
+        *sent = receipt.1;
+        drop(sent);
+        receipts::receipt(broker, &entry, asked.seen_size).await?.0
+    };
+    let sealed_evidence = reveal(open, &committed).await?;
+    Ok(RequestEvidenceResponse {
+        permit: committed.permitted.permit.bytes().to_vec(),
+        commitment: committed.envelope,
+        sealed_evidence,
+        receipt: Some(receipt),
+    })
+}
+
+/// Steps 3 and 4: the question goes to the register, its signed commitment comes back.
+async fn commit(
+    broker: &Broker,
+    open: &mut OpenExchange,
+    sealed_person: Vec<u8>,
+    permitted: Permitted,
+) -> Result<Committed, Failure> {
+    let Authenticated { request, signed_request, trust, .. } = &permitted.authenticated;
+    open.ask(Open {
+        exchange: 0,
+        signed_request: signed_request.clone(),
+        sealed_person,
+        permit: permitted.permit.bytes().to_vec(),
+        deadline_ms: u32::try_from(broker.limits.exchange_ms).unwrap_or(u32::MAX),
+    })
+    .await?;
+    let envelope = match open.next().await? {
+        Message::Commit(commit) => commit.commitment,
+        Message::Decline(decline) => return Err(declined(&permitted.authenticated, decline)),
+        _ => return Err(Failure::fault(Reason::RegisterMisbehaved)),
+    };
+    let misbehaved =
+        |detail: String| Failure::fault(Reason::RegisterMisbehaved).with_detail(detail);
+    let register = trust
+        .directory
+        .register(&request.register)
+        .ok_or_else(|| Failure::refused(Reason::UnknownRegister))?;
+    let commitment = Commitment::verify(&envelope, &register.keys)
+        .and_then(|commitment| {
+            commitment.check(request.digest, permitted.permit.digest(), permitted.slots)?;
+            Ok(commitment)
+        })
+        .map_err(|error| misbehaved(error.to_string()))?;
+    if !day_is_open(commitment.day, broker.clock.now_ms()) {
+        return Err(misbehaved("the commitment's day is over or has not begun".to_owned()));
+    }
+    Ok(Committed { permitted, commitment, envelope })
+}
+
+/// What a register's refusal or fault means to the caller.
+fn declined(authenticated: &Authenticated, decline: Decline) -> Failure {
+    if decline.refusal.is_empty() {
+        return Failure::fault(Reason::RegisterFault);
+    }
+    refusal::of_register(authenticated, &decline.refusal)
+        .unwrap_or_else(|| Failure::fault(Reason::RegisterMisbehaved))
+}
+
+/// Step 5: one durable append, before anything is revealed (NO-LOG-NO-DATA).
+async fn log(
+    broker: &Broker,
+    committed: &Committed,
+    logged: &mut bool,
+) -> Result<einmal_ledger::Logged, Failure> {
+    let Committed { permitted, commitment, envelope } = committed;
+    let Authenticated { request, signed_request, .. } = &permitted.authenticated;
+    let body = body_bytes(body::Kind::Exchange(ExchangeBody {
+        signed_request: signed_request.clone(),
+        permit: permitted.permit.bytes().to_vec(),
+        commitment: envelope.clone(),
+    }));
+    let entry = NewEntry {
+        authority: request.authority.clone(),
+        id: request.id,
+        kind: LeafKind::Exchange,
+        day: commitment.day,
+        body,
+    };
+    match broker.ledger.append(entry).await {
+        Ok(entry) => {
+            *logged = true;
+            Ok(entry)
+        }
+        Err(AppendError::Duplicate { index, .. }) => {
+            Err(known(broker, index, signed_request).await)
+        }
+        Err(AppendError::Busy) => Err(Failure::ledger(Reason::LedgerUnavailable)),
+        Err(error) => {
+            // Its outcome is unknown: it may stand in the ledger.
+            *logged = true;
+            tracing::error!(%error, "the ledger cannot append");
+            Err(Failure::ledger(Reason::LedgerUnavailable))
+        }
+    }
+}
+
+/// The id stands in the ledger already: with these bytes, or with others?
+async fn known(broker: &Broker, index: u64, signed_request: &[u8]) -> Failure {
+    let same = broker.ledger.entries(index, 1).await.ok().and_then(|mut entries| {
+        let body = entries.pop()?.body?;
+        Some(refusal::signed_request_of(&body)? == signed_request)
+    });
+    match same {
+        Some(true) => Failure::ledger(Reason::AnswerLost),
+        _ => Failure::refused(Reason::IdReused),
+    }
+}
+
+/// Step 6: the sealed evidence comes in chunks, and must be what was committed to.
+async fn reveal(mut open: OpenExchange, committed: &Committed) -> Result<Vec<u8>, Failure> {
+    let misbehaved = || Failure::fault(Reason::RegisterMisbehaved);
+    let mut sealed = Vec::new();
+    loop {
+        let Message::Reveal(reveal) = open.next().await? else { return Err(misbehaved()) };
+        if sealed.len() + reveal.chunk.len() > SEALED_EVIDENCE_MAX {
+            return Err(misbehaved());
+        }
+        sealed.extend_from_slice(&reveal.chunk);
+        if reveal.last {
+            break;
+        }
+    }
+    if Digest::of(&sealed) != committed.commitment.sealed_evidence_digest {
+        return Err(misbehaved());
+    }
+    open.end();
+    Ok(sealed)
+}
+
+/// One event and one count per exchange: ids only.
+fn report(broker: &Broker, authenticated: &Authenticated, outcome: &Outcome, began: Instant) {
+    let request = &authenticated.request;
+    let took_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
+    match outcome {
+        Ok(_) => {
+            broker.metrics.answered(began.elapsed());
+            tracing::info!(
+                request.id = %request.id, request.authority, request.register,
+                request.evidence_type, request.purpose, took_us, "answered"
+            );
+        }
+        Err(failure) => {
+            broker.metrics.ended(failure.reason);
+            tracing::info!(
+                request.id = %request.id, request.authority, request.register,
+                request.evidence_type, request.purpose, took_us,
+                reason = %failure.reason, hop = failure.hop.as_str(), "not answered"
+            );
+        }
+    }
+}

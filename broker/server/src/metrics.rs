@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: EUPL-1.2
+//! Figures for the operator, in Prometheus' text format. No label ever holds a person, a request
+//! or free text.
+
+use std::{sync::atomic::AtomicU64, time::Duration};
+
+use einmal_protocol::Reason;
+use prometheus_client::{
+    encoding::{EncodeLabelSet, text::encode},
+    metrics::{
+        counter::Counter,
+        family::Family,
+        gauge::Gauge,
+        histogram::{Histogram, exponential_buckets},
+    },
+    registry::Registry,
+};
+
+/// How exchanges ended.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct Ended {
+    /// "answered", "refused" or "failed".
+    result: &'static str,
+    /// The stable reason; empty for an answer.
+    reason: &'static str,
+}
+
+/// All figures.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    exchanges: Family<Ended, Counter>,
+    seconds: Histogram,
+    /// Refusals before a good signature, and over the quota: counted, not logged.
+    pub unlogged_refusals: Counter,
+    /// Streams of adapters.
+    pub attached: Gauge,
+    /// Exchanges at this moment.
+    pub in_flight: Gauge,
+    /// Leaves in the ledger.
+    pub ledger_size: Gauge<u64, AtomicU64>,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut registry = Registry::with_prefix("einmal_broker");
+        let exchanges = Family::<Ended, Counter>::default();
+        let seconds = Histogram::new(exponential_buckets(0.0005, 2.0, 16));
+        let (unlogged_refusals, attached, in_flight, ledger_size) =
+            (Counter::default(), Gauge::default(), Gauge::default(), Gauge::default());
+        registry.register("exchanges", "Exchanges by how they ended", exchanges.clone());
+        registry.register("exchange_seconds", "Duration of answered exchanges", seconds.clone());
+        registry.register(
+            "unlogged_refusals",
+            "Refusals without a good signature or over the quota",
+            unlogged_refusals.clone(),
+        );
+        registry.register("attached", "Streams of adapters", attached.clone());
+        registry.register("in_flight", "Exchanges at this moment", in_flight.clone());
+        registry.register("ledger_size", "Leaves in the ledger", ledger_size.clone());
+        Self { registry, exchanges, seconds, unlogged_refusals, attached, in_flight, ledger_size }
+    }
+}
+
+impl Metrics {
+    /// An exchange was answered.
+    pub fn answered(&self, took: Duration) {
+        self.exchanges.get_or_create(&Ended { result: "answered", reason: "" }).inc();
+        self.seconds.observe(took.as_secs_f64());
+    }
+
+    /// An exchange was refused or failed.
+    pub fn ended(&self, reason: Reason) {
+        let result = if reason.is_refusal() { "refused" } else { "failed" };
+        self.exchanges.get_or_create(&Ended { result, reason: reason.as_str() }).inc();
+    }
+
+    /// The text that Prometheus reads.
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        match encode(&mut text, &self.registry) {
+            Ok(()) => text,
+            Err(_) => String::new(),
+        }
+    }
+}

@@ -1,0 +1,302 @@
+// SPDX-License-Identifier: EUPL-1.2
+//! Putting a broker together, running it, and ending it without losing an exchange.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use axum::{Router, routing::get};
+use einmal_ledger::{Ledger, LedgerConfig, OpenError};
+use einmal_peer::{
+    Cards, Clock, Tls, TrustStore,
+    files::{self, FileError},
+    trust::TrustStoreError,
+};
+use einmal_policy::trust::Documents;
+use einmal_protocol::{
+    request::{SEALED_PERSON_MAX, SIGNED_REQUEST_MAX},
+    wire::{
+        DESCRIPTORS, directory::v1::directory_service_server::DirectoryServiceServer,
+        evidence::v1::evidence_service_server::EvidenceServiceServer,
+        ledger::v1::ledger_service_server::LedgerServiceServer,
+        register::v1::register_service_server::RegisterServiceServer,
+    },
+};
+use tokio::{
+    net::TcpListener,
+    sync::{Semaphore, mpsc},
+    task::JoinHandle,
+};
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::Server;
+use tonic_health::{ServingStatus, server::HealthReporter};
+
+use crate::{
+    Broker, BrokerConfig,
+    attachments::Attachments,
+    authenticate::VerifiedBatches,
+    listen,
+    metrics::Metrics,
+    quota::Quota,
+    services::{
+        directory::DirectoryRoom, evidence::Evidence, ledger::LedgerRoom, register::RegisterRoom,
+    },
+    window::Window,
+};
+
+/// Streams of one connection at once.
+const STREAMS_MAX: u32 = 1_000;
+const HEADERS_MAX: u32 = 16 * 1024;
+/// A commitment is the longest message of an adapter.
+const ATTACH_MAX: usize = 512 * 1024;
+const CARD_MAX: usize = 512 * 1024;
+/// Public checkpoints change at most this often, so that they do not tell when somebody asked.
+const PUBLISH: Duration = Duration::from_secs(60);
+
+/// A broker that runs.
+pub struct Running {
+    /// The broker.
+    pub broker: Arc<Broker>,
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Where checkpoint and tiles are.
+    pub public: Option<SocketAddr>,
+    /// Where metrics are.
+    pub metrics: Option<SocketAddr>,
+    stop: CancellationToken,
+    server: JoinHandle<Result<(), tonic::transport::Error>>,
+}
+
+impl std::fmt::Debug for Running {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Running({})", self.address)
+    }
+}
+
+/// Reads everything, checks everything, then opens the ports.
+///
+/// # Errors
+/// Names the file, the document, the ledger's contradiction or the port.
+pub async fn start(config: &BrokerConfig, clock: Clock) -> Result<Running, ServeError> {
+    let now_ms = clock.now_ms();
+    let tls = Tls::load(&config.tls)?;
+    let documents = Documents {
+        roots: config
+            .newer_roots
+            .iter()
+            .map(|path| files::envelope(path))
+            .collect::<Result<_, _>>()?,
+        rules: files::envelope(&config.rules)?,
+        directory: files::envelope(&config.directory)?,
+    };
+    let state = config.state.join("trust.json");
+    let trust = TrustStore::open(files::envelope(&config.root)?, documents, &state, now_ms)?;
+    let current = trust.current();
+    let trust_domain = current.root.document().trust_domain.clone();
+    let cards = Cards::open(&config.state.join("cards"), &current.directory, now_ms)?;
+    let ledger = open_ledger(config, &current).await?;
+    let broker = Arc::new(Broker {
+        origin: config.ledger.origin.clone(),
+        clock,
+        trust: Arc::new(trust),
+        cards,
+        ledger,
+        attachments: Attachments::default(),
+        window: Window::new(config.limits.window_ms, config.limits.window_bytes_max),
+        verified: VerifiedBatches::default(),
+        quota: Quota::new(config.limits.refusals_per_minute),
+        in_flight: Arc::new(Semaphore::new(config.limits.in_flight_max)),
+        limits: config.limits.clone(),
+        metrics: Metrics::default(),
+    });
+    let stop = CancellationToken::new();
+    let listener = bind(config.listen).await?;
+    let address = listener.local_addr().map_err(|error| ServeError::port(config.listen, error))?;
+    let public = match config.public {
+        Some(at) => {
+            Some(http(at, einmal_ledger::router(broker.ledger.clone(), PUBLISH), &stop).await?)
+        }
+        None => None,
+    };
+    let metrics = match config.metrics {
+        Some(at) => Some(http(at, metrics_router(Arc::clone(&broker)), &stop).await?),
+        None => None,
+    };
+    let (into, incoming) = mpsc::channel(64);
+    let limits = (trust_domain, config.limits.connections_max);
+    tokio::spawn(listen::accept(listener, tls.server, limits, into, stop.clone()));
+    let server = tokio::spawn(grpc(Arc::clone(&broker), incoming, stop.clone()));
+    tracing::info!(%address, ledger = broker.origin, size = broker.ledger.checkpoint().size(), "listening");
+    Ok(Running { broker, address, public, metrics, stop, server })
+}
+
+async fn open_ledger(
+    config: &BrokerConfig,
+    trust: &einmal_policy::Trust,
+) -> Result<Ledger, ServeError> {
+    let section = &config.ledger;
+    let known = trust.directory.ledger(&section.origin).ok_or_else(|| {
+        ServeError::Ledger(format!("the directory has no ledger `{}`", section.origin))
+    })?;
+    if known.entry.final_checkpoint.is_some() {
+        return Err(ServeError::Ledger(format!("the ledger `{}` is closed", section.origin)));
+    }
+    let key = files::signing_key(&section.key)?;
+    let named = einmal_protocol::note::LedgerKey::new(&section.origin, key.public().clone());
+    if named.as_ref() != Ok(&known.key) {
+        return Err(ServeError::Ledger(
+            "the ledger's key is not the one in the directory".to_owned(),
+        ));
+    }
+    let mut ledger = LedgerConfig::new(&section.origin, &section.database, &section.memory);
+    ledger.adopt_memory = section.adopt_memory;
+    Ok(Ledger::open(ledger, key).await?)
+}
+
+async fn bind(at: SocketAddr) -> Result<TcpListener, ServeError> {
+    TcpListener::bind(at).await.map_err(|error| ServeError::port(at, error))
+}
+
+async fn http(
+    at: SocketAddr,
+    router: Router,
+    stop: &CancellationToken,
+) -> Result<SocketAddr, ServeError> {
+    let listener = bind(at).await?;
+    let address = listener.local_addr().map_err(|error| ServeError::port(at, error))?;
+    let stop = stop.clone();
+    tokio::spawn(async move {
+        let served = axum::serve(listener, router)
+            .with_graceful_shutdown(async move { stop.cancelled().await });
+        if let Err(error) = served.await {
+            tracing::error!(%error, "plain HTTP ended");
+        }
+    });
+    Ok(address)
+}
+
+fn metrics_router(broker: Arc<Broker>) -> Router {
+    Router::new().route(
+        "/metrics",
+        get(async move || {
+            broker.metrics.ledger_size.set(broker.ledger.checkpoint().size());
+            broker.metrics.text()
+        }),
+    )
+}
+
+async fn grpc(
+    broker: Arc<Broker>,
+    incoming: mpsc::Receiver<std::io::Result<listen::PeerStream>>,
+    stop: CancellationToken,
+) -> Result<(), tonic::transport::Error> {
+    let (health, health_service) = tonic_health::server::health_reporter();
+    let evidence = EvidenceServiceServer::new(Evidence(Arc::clone(&broker)))
+        .max_decoding_message_size(SIGNED_REQUEST_MAX + SEALED_PERSON_MAX + 1024);
+    let register = RegisterServiceServer::new(RegisterRoom(Arc::clone(&broker)))
+        .max_decoding_message_size(ATTACH_MAX);
+    let ledger = LedgerServiceServer::new(LedgerRoom(Arc::clone(&broker)));
+    let directory = DirectoryServiceServer::new(DirectoryRoom(Arc::clone(&broker)))
+        .max_decoding_message_size(CARD_MAX);
+    let reflection = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(DESCRIPTORS)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    let (v1, v1alpha) = (reflection().build_v1().ok(), reflection().build_v1alpha().ok());
+    tokio::spawn(watch(Arc::clone(&broker), health, stop.clone()));
+    let limits = &broker.limits;
+    Server::builder()
+        .http2_keepalive_interval(Some(Duration::from_secs(20)))
+        .http2_keepalive_timeout(Some(Duration::from_secs(10)))
+        .http2_max_header_list_size(HEADERS_MAX)
+        .max_concurrent_streams(STREAMS_MAX)
+        .initial_stream_window_size(1024 * 1024)
+        .initial_connection_window_size(8 * 1024 * 1024)
+        .max_connection_age(Duration::from_secs(limits.connection_age_s))
+        .max_connection_age_grace(Duration::from_secs(limits.connection_grace_s))
+        .add_service(health_service)
+        .add_optional_service(v1)
+        .add_optional_service(v1alpha)
+        .add_service(evidence)
+        .add_service(register)
+        .add_service(ledger)
+        .add_service(directory)
+        .serve_with_incoming_shutdown(ReceiverStream::new(incoming), async move {
+            stop.cancelled().await;
+        })
+        .await
+}
+
+/// Keeps the health status true, and the window small.
+async fn watch(broker: Arc<Broker>, health: HealthReporter, stop: CancellationToken) {
+    let mut tick = tokio::time::interval(Duration::from_secs(1));
+    loop {
+        let fit = broker.ledger.is_healthy()
+            && broker.trust.current().check_time(broker.clock.now_ms()).is_ok();
+        let status = if fit { ServingStatus::Serving } else { ServingStatus::NotServing };
+        for service in
+            ["", "einmal.evidence.v1.EvidenceService", "einmal.register.v1.RegisterService"]
+        {
+            health.set_service_status(service, status).await;
+        }
+        broker.window.sweep(broker.clock.now_ms());
+        tokio::select! {
+            _ = tick.tick() => {}
+            () = stop.cancelled() => {
+                health.set_service_status("", ServingStatus::NotServing).await;
+                return;
+            }
+        }
+    }
+}
+
+impl Running {
+    /// Takes nothing new, lets what is in flight end, closes the ledger.
+    pub async fn stop(self) {
+        self.broker.attachments.drain();
+        let limit = self.broker.limits.exchange();
+        let all = u32::try_from(self.broker.limits.in_flight_max).unwrap_or(u32::MAX);
+        let idle = Arc::clone(&self.broker.in_flight);
+        // All places free: nothing is in flight, and nothing can begin any more.
+        let _ended = tokio::time::timeout(limit, idle.acquire_many_owned(all)).await;
+        self.stop.cancel();
+        // Streams of adapters are long: they are cut after a moment.
+        let mut server = self.server;
+        if tokio::time::timeout(Duration::from_secs(1), &mut server).await.is_err() {
+            server.abort();
+        }
+        self.broker.ledger.clone().close().await;
+        tracing::info!("stopped");
+    }
+}
+
+/// Why a broker does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// A file.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// Rules or directory.
+    #[error(transparent)]
+    Trust(#[from] TrustStoreError),
+    /// The ledger contradicts what is known of it.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The ledger is not the directory's.
+    #[error("{0}")]
+    Ledger(String),
+    /// A port.
+    #[error("cannot listen on {at}: {problem}; is another broker running?")]
+    Port {
+        /// Which address.
+        at: SocketAddr,
+        /// What the system said.
+        problem: String,
+    },
+}
+
+impl ServeError {
+    fn port(at: SocketAddr, error: std::io::Error) -> Self {
+        Self::Port { at, problem: error.to_string() }
+    }
+}

@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: EUPL-1.2
+//! What authorities call.
+
+use std::sync::Arc;
+
+use einmal_policy::{Question, explain};
+use einmal_protocol::{
+    Reason,
+    request::{FIELDS_MAX, SEALED_PERSON_MAX},
+    wire::evidence::v1::{
+        ExplainRequest, ExplainResponse, FieldExplanation, PolicyExplanation, ReportUseRequest,
+        ReportUseResponse, RequestEvidenceRequest, RequestEvidenceResponse,
+        evidence_service_server::EvidenceService,
+    },
+};
+use tonic::{Request, Response, Status};
+
+use crate::{
+    Broker, caller,
+    exchange::{Asked, Failure, exchange},
+    use_report::report_use,
+};
+
+/// Serves `einmal.evidence.v1`.
+pub(crate) struct Evidence(pub(crate) Arc<Broker>);
+
+#[tonic::async_trait]
+impl EvidenceService for Evidence {
+    async fn request_evidence(
+        &self,
+        request: Request<RequestEvidenceRequest>,
+    ) -> Result<Response<RequestEvidenceResponse>, Status> {
+        let caller = caller::of(&request)?;
+        let message = request.into_inner();
+        if message.sealed_person.len() > SEALED_PERSON_MAX {
+            return Err(Failure::refused(Reason::TooLarge).into());
+        }
+        let asked = Asked {
+            signed_request: message.signed_request,
+            sealed_person: message.sealed_person,
+            seen_size: message.seen_size,
+        };
+        let answer = exchange(&self.0, &caller, asked).await?;
+        Ok(Response::new(Arc::unwrap_or_clone(answer)))
+    }
+
+    async fn report_use(
+        &self,
+        request: Request<ReportUseRequest>,
+    ) -> Result<Response<ReportUseResponse>, Status> {
+        let caller = caller::of(&request)?;
+        let message = request.into_inner();
+        let answer = report_use(&self.0, &caller, message.report, message.seen_size).await?;
+        Ok(Response::new(answer))
+    }
+
+    async fn explain(
+        &self,
+        request: Request<ExplainRequest>,
+    ) -> Result<Response<ExplainResponse>, Status> {
+        let caller = caller::of(&request)?;
+        let trust = self.0.trust.current();
+        caller::operator(&caller, &trust.directory)?;
+        let message = request.into_inner();
+        if message.fields.len() > FIELDS_MAX {
+            return Err(Failure::refused(Reason::TooLarge).into());
+        }
+        let initiation = message.initiation();
+        let question = Question {
+            authority: message.authority,
+            register: message.register,
+            evidence_type: message.evidence_type,
+            fields: message.fields,
+            purpose: message.purpose,
+            initiation,
+            idnr_used: message.idnr_used,
+        };
+        let mut response = ExplainResponse {
+            rules_digest: trust.rules.digest().to_vec(),
+            directory_digest: trust.directory.digest().to_vec(),
+            ..ExplainResponse::default()
+        };
+        match explain(&trust.rules, &trust.directory, &question) {
+            Ok(explanation) => {
+                response.permitted = explanation.fields.iter().all(|field| field.permitted);
+                response.crosses_areas = explanation.crosses_areas;
+                if !response.permitted {
+                    response.reason = Reason::NotPermitted.as_str().to_owned();
+                }
+                response.fields = explanation
+                    .fields
+                    .into_iter()
+                    .map(|field| FieldExplanation {
+                        policies: field
+                            .policies
+                            .iter()
+                            .map(|id| policy(&trust.rules, id))
+                            .collect(),
+                        field: field.field,
+                        permitted: field.permitted,
+                    })
+                    .collect();
+            }
+            Err(refused) => response.reason = refused.reason.as_str().to_owned(),
+        }
+        Ok(Response::new(response))
+    }
+}
+
+fn policy(rules: &einmal_policy::Rules, id: &str) -> PolicyExplanation {
+    let text = rules.policy(id);
+    PolicyExplanation {
+        policy: id.to_owned(),
+        legal_basis: text.map(|text| text.legal_basis.clone()).unwrap_or_default(),
+        text: text.map(|text| text.text_de.clone()).unwrap_or_default(),
+    }
+}
