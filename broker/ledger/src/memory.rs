@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: EUPL-1.2
+//! The outside memory: the newest checkpoint that was signed, in a small file outside the
+//! database. A database older than its memory is a restored backup, or lost commits.
+//!
+//! Two slots of fixed size are written in turn, each synced before it counts, so a torn write
+//! loses the newer checkpoint and never the older one. The memory is a lower bound: it is written
+//! before the first answer of a batch.
+
+use std::{
+    fs::{File, OpenOptions, TryLockError},
+    io::{self, Read, Seek, SeekFrom, Write},
+    path::Path,
+};
+
+use einmal_protocol::Digest;
+
+const SLOT: usize = 4096;
+const HEAD: usize = 12;
+const HASH: usize = 32;
+const NOTE_MAX: usize = SLOT - HEAD - HASH;
+
+/// The open memory. No other process can open it meanwhile.
+#[derive(Debug)]
+pub(crate) struct Memory {
+    file: File,
+    sequence: u64,
+}
+
+impl Memory {
+    /// Creates an empty memory where there is no file yet.
+    pub(crate) fn create(path: &Path) -> Result<Self, MemoryError> {
+        let mut file = OpenOptions::new().read(true).write(true).create_new(true).open(path)?;
+        lock(&file)?;
+        file.write_all(&[0; 2 * SLOT])?;
+        file.sync_all()?;
+        sync_folder(path)?;
+        Ok(Self { file, sequence: 0 })
+    }
+
+    /// Opens a memory; gives the note it holds, where it holds a whole one. `None` where there is
+    /// no file.
+    pub(crate) fn open(path: &Path) -> Result<Option<(Self, Option<String>)>, MemoryError> {
+        let mut file = match OpenOptions::new().read(true).write(true).open(path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        lock(&file)?;
+        let newest = newest(&mut file)?;
+        let sequence = newest.as_ref().map_or(0, |(sequence, _)| *sequence);
+        Ok(Some((Self { file, sequence }, newest.map(|(_, note)| note))))
+    }
+
+    /// Remembers a note. Durable when it returns.
+    pub(crate) fn write(&mut self, note: &str) -> Result<(), MemoryError> {
+        let sequence = self.sequence + 1;
+        let length = u32::try_from(note.len()).unwrap_or(u32::MAX);
+        if note.len() > NOTE_MAX {
+            return Err(MemoryError::TooLong);
+        }
+        let mut slot = Vec::with_capacity(SLOT);
+        slot.extend(sequence.to_be_bytes());
+        slot.extend(length.to_be_bytes());
+        slot.extend(note.as_bytes());
+        let digest = Digest::of(&slot);
+        slot.resize(SLOT - HASH, 0);
+        slot.extend(digest.as_bytes());
+        self.file.seek(SeekFrom::Start((sequence % 2) * SLOT as u64))?;
+        self.file.write_all(&slot)?;
+        self.file.sync_data()?;
+        self.sequence = sequence;
+        Ok(())
+    }
+}
+
+/// The note that a memory holds, for readers only; nothing where there is no whole one.
+pub(crate) fn note(path: &Path) -> Result<Option<String>, MemoryError> {
+    Ok(newest(&mut File::open(path)?)?.map(|(_, note)| note))
+}
+
+fn lock(file: &File) -> Result<(), MemoryError> {
+    file.try_lock().map_err(|error| match error {
+        TryLockError::WouldBlock => MemoryError::Locked,
+        TryLockError::Error(error) => MemoryError::Io(error.to_string()),
+    })
+}
+
+fn newest(file: &mut File) -> Result<Option<(u64, String)>, MemoryError> {
+    let mut bytes = Vec::new();
+    file.seek(SeekFrom::Start(0))?;
+    file.take(2 * SLOT as u64).read_to_end(&mut bytes)?;
+    Ok(bytes.chunks(SLOT).filter_map(slot).max_by_key(|(sequence, _)| *sequence))
+}
+
+/// A whole slot's sequence number and note.
+fn slot(bytes: &[u8]) -> Option<(u64, String)> {
+    let (sequence, rest) = bytes.split_first_chunk::<8>()?;
+    let (length, rest) = rest.split_first_chunk::<4>()?;
+    let length = usize::try_from(u32::from_be_bytes(*length)).ok()?;
+    let note = rest.get(..length)?;
+    let digest = Digest::of(bytes.get(..HEAD + length)?);
+    let stored = bytes.get(SLOT - HASH..SLOT)?;
+    let whole = length > 0 && length <= NOTE_MAX && digest.as_bytes() == stored;
+    let note = String::from_utf8(note.to_vec()).ok().filter(|_| whole)?;
+    Some((u64::from_be_bytes(*sequence), note))
+}
+
+/// Makes a new file's name durable.
+pub(crate) fn sync_folder(path: &Path) -> io::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
+}
+
+/// Why the memory cannot be used.
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
+pub enum MemoryError {
+    /// Another process has it.
+    #[error("another process has the ledger's memory open: only one may run on it")]
+    Locked,
+    /// The note does not fit.
+    #[error("the checkpoint is longer than the ledger's memory")]
+    TooLong,
+    /// The file system's word.
+    #[error("the ledger's memory cannot be read or written: {0}")]
+    Io(String),
+}
+
+impl From<io::Error> for MemoryError {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_torn_write_leaves_the_older_note() {
+        let path = std::env::temp_dir().join(format!("einmal-memory-{}", std::process::id()));
+        let _ = std::fs::remove_file(&path);
+        assert!(Memory::open(&path).unwrap().is_none());
+        let mut memory = Memory::create(&path).unwrap();
+        assert_eq!(note(&path), Ok(None));
+        assert_eq!(Memory::open(&path).unwrap_err(), MemoryError::Locked);
+        for word in ["one", "two", "three"] {
+            memory.write(word).unwrap();
+            assert_eq!(note(&path), Ok(Some(word.to_owned())));
+        }
+        drop(memory);
+        // "three" is the third write, so it lies in the second slot.
+        let whole = std::fs::read(&path).unwrap();
+        for cut in [SLOT, SLOT + 3, SLOT + 14, 2 * SLOT - 1] {
+            let mut torn = whole.clone();
+            torn[cut] ^= 1;
+            std::fs::write(&path, &torn).unwrap();
+            assert_eq!(note(&path), Ok(Some("two".to_owned())), "{cut}");
+        }
+        std::fs::write(&path, &whole[..SLOT + 100]).unwrap();
+        let (mut memory, found) = Memory::open(&path).unwrap().unwrap();
+        assert_eq!(found.as_deref(), Some("two"));
+        memory.write("four").unwrap();
+        assert_eq!(note(&path), Ok(Some("four".to_owned())));
+        std::fs::remove_file(&path).unwrap();
+    }
+}

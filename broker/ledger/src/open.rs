@@ -1,0 +1,237 @@
+// SPDX-License-Identifier: EUPL-1.2
+//! Starting: what is stored must be one tree, and none older than what was signed.
+
+use einmal_protocol::{
+    Digest,
+    key::SigningKey,
+    merkle::{Edge, Range},
+    note::{Checkpoint, LedgerKey, NoteError},
+};
+
+use crate::{
+    config::LedgerConfig,
+    memory::{Memory, MemoryError},
+    shelf::Shelf,
+    sqlite::DatabaseError,
+    store::{Archive, Detail, Entry, Head, Row, Store, StoreError},
+    tile::{HEIGHT, Tile, TileId, hashes_at},
+    tree::Tree,
+};
+
+/// Bodies at the end that are read again at every start.
+const LAST: u64 = 256;
+
+/// A ledger that may go on.
+pub(crate) struct Opened {
+    pub(crate) head: Head,
+    pub(crate) tree: Tree,
+    pub(crate) edge: Edge,
+    pub(crate) memory: Memory,
+    pub(crate) checkpoint: Checkpoint,
+}
+
+/// The ledger's public key, once its configuration is found right.
+pub(crate) fn ledger_key(config: &LedgerConfig, key: &SigningKey) -> Result<LedgerKey, OpenError> {
+    config.check().map_err(OpenError::Config)?;
+    Ok(LedgerKey::new(&config.origin, key.public().clone())?)
+}
+
+/// Checks all that § 11 of the design asks for at start, then signs the tree as it is.
+pub(crate) async fn open(
+    store: &dyn Store,
+    shelf: &Shelf,
+    config: &LedgerConfig,
+    key: &SigningKey,
+) -> Result<Opened, OpenError> {
+    let ledger = ledger_key(config, key)?;
+    let row = store.row().await?;
+    if row.head.origin != config.origin {
+        let (found, configured) = (row.head.origin, config.origin.clone());
+        return Err(OpenError::OtherOrigin { found, configured });
+    }
+    let (tree, edge) = read_tree(shelf.archive(), &row.head).await?;
+    check_last_tiles(shelf, &tree).await?;
+    check_last_entries(shelf, &tree, &row).await?;
+    let mut memory = check_memory(config, shelf, &tree, &ledger).await?;
+    let checkpoint = Checkpoint::sign(&config.origin, row.head.size, row.head.root, key)?;
+    memory.write(checkpoint.note())?;
+    Ok(Opened { head: row.head, tree, edge, memory, checkpoint })
+}
+
+/// The right edge from the store, which must give the row's root.
+async fn read_tree(archive: &dyn Archive, head: &Head) -> Result<(Tree, Edge), OpenError> {
+    let size = head.size;
+    let levels = (0u8..8).take_while(|level| hashes_at(*level, size) > 0);
+    let ids: Vec<TileId> =
+        levels.map(|level| TileId { level, index: hashes_at(level, size) >> HEIGHT }).collect();
+    let mut tiles = Vec::with_capacity(ids.len());
+    for (id, bytes) in ids.iter().zip(archive.tiles(&ids).await?) {
+        let tile = match bytes {
+            Some(bytes) => Tile::parse(&bytes),
+            None => Some(Tile::default()),
+        };
+        tiles.push(tile.ok_or_else(|| damaged(format!("tile {id} is malformed")))?);
+    }
+    let tree = Tree::new(size, tiles)
+        .ok_or_else(|| damaged(format!("the last tiles are not those of {size} leaves")))?;
+    let edge = tree.edge_nodes().and_then(|nodes| Edge::new(size, nodes));
+    let edge = edge.filter(|edge| edge.root() == head.root && tree.root() == Some(head.root));
+    let edge = edge.ok_or_else(|| damaged("the last tiles do not give the root".to_owned()))?;
+    Ok((tree, edge))
+}
+
+/// The newest full tile of each level must be what the level above says.
+async fn check_last_tiles(shelf: &Shelf, tree: &Tree) -> Result<(), OpenError> {
+    for level in 0..8u8 {
+        let full = hashes_at(level, tree.size()) >> HEIGHT;
+        if let Some(index) = full.checked_sub(1) {
+            shelf.tile(tree, TileId { level, index }).await?;
+        }
+    }
+    Ok(())
+}
+
+/// The newest leaves must be those of the tree and of their bodies, and nothing may follow.
+async fn check_last_entries(shelf: &Shelf, tree: &Tree, row: &Row) -> Result<(), OpenError> {
+    let size = tree.size();
+    let mut at = size.saturating_sub(LAST);
+    loop {
+        let entries = shelf.archive().entries(at, 1 + LAST as usize, Detail::Bodies).await?;
+        if entries.is_empty() {
+            break;
+        }
+        for entry in entries {
+            let range = Range { begin: at, end: at + 1 };
+            let known = if at < size { shelf.hashes(tree, &[range]).await? } else { Vec::new() };
+            check_entry(&entry, at, known.first().copied(), row.bodies_from).map_err(damaged)?;
+            at += 1;
+        }
+    }
+    (at == size).then_some(()).ok_or_else(|| damaged(format!("leaf {at} is missing")))
+}
+
+/// A stored entry against the tree's hash of it.
+pub(crate) fn check_entry(
+    entry: &Entry,
+    index: u64,
+    hash: Option<Digest>,
+    bodies_from: u32,
+) -> Result<(), String> {
+    if entry.index != index {
+        return Err(format!("leaf {index} is missing"));
+    }
+    if Some(entry.leaf.hash()) != hash {
+        return Err(format!("leaf {index} is not in the tree"));
+    }
+    match &entry.body {
+        Some(body) if Digest::of(body) != entry.leaf.body => {
+            Err(format!("the body of leaf {index} was changed"))
+        }
+        None if entry.leaf.day >= bodies_from => {
+            Err(format!("the body of leaf {index} is missing before its time"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The memory outside must hold this tree, or an earlier one of it.
+async fn check_memory(
+    config: &LedgerConfig,
+    shelf: &Shelf,
+    tree: &Tree,
+    ledger: &LedgerKey,
+) -> Result<Memory, OpenError> {
+    let may_be_new = tree.size() == 0 || config.adopt_memory;
+    let (memory, note) = match Memory::open(&config.memory)? {
+        Some(found) => found,
+        None if may_be_new => (Memory::create(&config.memory)?, None),
+        None => return Err(OpenError::MemoryMissing { size: tree.size() }),
+    };
+    match note {
+        Some(note) => {
+            let signed = Checkpoint::parse(&note, ledger).map_err(OpenError::ForeignMemory)?;
+            if signed.size() > tree.size() {
+                return Err(OpenError::Behind { stored: tree.size(), signed: signed.size() });
+            }
+            if shelf.root_at(tree, signed.size()).await? != signed.root() {
+                return Err(OpenError::Forked { signed: signed.size() });
+            }
+            Ok(memory)
+        }
+        None if may_be_new => Ok(memory),
+        None => Err(OpenError::MemoryMissing { size: tree.size() }),
+    }
+}
+
+fn damaged(what: String) -> OpenError {
+    OpenError::Store(StoreError::Broken(what))
+}
+
+/// Why a ledger does not start.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum OpenError {
+    /// A setting is wrong.
+    #[error("the ledger's configuration is wrong: {0}")]
+    Config(&'static str),
+    /// The key cannot sign checkpoints.
+    #[error("the ledger's key cannot be used: {0}")]
+    Key(#[from] NoteError),
+    /// The database cannot be created or opened.
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+    /// What is stored cannot be read, or contradicts itself.
+    #[error(
+        "{0}; if the storage is damaged, do not start: close this ledger with its last checkpoint \
+         and begin a new origin"
+    )]
+    Store(#[from] StoreError),
+    /// Another ledger's database.
+    #[error("the database is of the ledger `{found}`, the configuration says `{configured}`")]
+    OtherOrigin {
+        /// Origin in the database.
+        found: String,
+        /// Origin in the configuration.
+        configured: String,
+    },
+    /// A new ledger was asked for, but there is a memory of an earlier one.
+    #[error("the ledger's memory exists already: a new ledger needs a new memory")]
+    MemoryExists,
+    /// No memory, or an empty one.
+    #[error(
+        "the memory of this ledger of {size} leaves is missing, so whether the database is an old \
+         one cannot be known: put the memory back; only if a keeper or witness confirms that \
+         nothing larger was signed, set adopt_memory for one start"
+    )]
+    MemoryMissing {
+        /// Leaves in the database.
+        size: u64,
+    },
+    /// The memory's checkpoint is not signed by this ledger's key.
+    #[error("the memory is not of this ledger and key: {0}")]
+    ForeignMemory(#[source] NoteError),
+    /// The memory cannot be used.
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
+    /// Rollback.
+    #[error(
+        "the database has {stored} leaves and is older than a checkpoint of {signed} that was \
+         signed: a backup was restored or commits were lost; do not start; close this ledger and \
+         begin a new origin"
+    )]
+    Behind {
+        /// Leaves in the database.
+        stored: u64,
+        /// Leaves under the signature.
+        signed: u64,
+    },
+    /// Fork.
+    #[error(
+        "the database holds another tree than the one of {signed} leaves that was signed: a backup \
+         was restored and written to, or leaves were changed; do not start; close this ledger and \
+         begin a new origin"
+    )]
+    Forked {
+        /// Leaves under the signature.
+        signed: u64,
+    },
+}

@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: EUPL-1.2
+//! The contract between the ledger and whatever keeps its bytes.
+
+use std::{fmt, pin::Pin};
+
+use einmal_protocol::{
+    Digest, RequestId,
+    leaf::{Leaf, LeafKind},
+    merkle,
+};
+
+pub use crate::tile::TileId;
+
+/// An answer that a store is still working on.
+pub type Pending<'a, T, E = StoreError> = Pin<Box<dyn Future<Output = Result<T, E>> + Send + 'a>>;
+
+/// What never changes once it is written: leaves, and the tiles above them.
+pub trait Archive: Send + Sync + 'static {
+    /// The bytes of some tiles, in the order asked for; nothing for one that is not stored.
+    fn tiles<'a>(&'a self, ids: &'a [TileId]) -> Pending<'a, Vec<Option<Vec<u8>>>>;
+
+    /// Entries from an index on, in order and without a gap: at most `max`, fewer where they grow
+    /// large, at least one where there is one. `detail` says whether bodies come along.
+    fn entries(&self, from_index: u64, max: usize, detail: Detail) -> Pending<'_, Vec<Entry>>;
+}
+
+/// The ledger's one row, and the only way to change it.
+///
+/// A store is a **compare-and-append** on one row (origin, size, root). Everything of a batch
+/// becomes visible and durable together with the row, or nothing of it does.
+///
+/// - [`Store::append`] compares the row with `expected` under a lock that no other append can
+///   hold. Where they differ it changes nothing and answers [`AppendFault::Moved`]. Where a slot
+///   or an index is taken it changes nothing and answers [`AppendFault::NotDone`] with
+///   [`StoreError::Broken`], for its caller had asked before.
+/// - When `append` returns `Ok`, the batch is on stable storage: it survives a power cut.
+/// - [`AppendFault::NotDone`] is a promise that nothing was changed and nothing will be.
+///   [`AppendFault::Unknown`] promises nothing.
+/// - [`Store::row`] sees the outcome of every append that has returned, those with an unknown
+///   outcome included: it waits until no earlier append can take effect any more. What it answers
+///   is durable.
+/// - [`Store::taken`] sees at least every append that returned `Ok`.
+/// - Several handles, in several processes, may lie on the same storage.
+pub trait Store: Archive {
+    /// The row.
+    fn row(&self) -> Pending<'_, Row>;
+
+    /// Which of these slots are taken, and by which leaf; in the order asked for.
+    fn taken<'a>(&'a self, slots: &'a [Slot]) -> Pending<'a, Vec<Option<Taken>>>;
+
+    /// Appends a batch if the row is as expected.
+    fn append<'a>(&'a self, expected: &'a Head, batch: &'a Batch) -> Pending<'a, (), AppendFault>;
+
+    /// Deletes, so that it cannot be read back from the storage, every body of a day before
+    /// `bodies_before` and every slot whose id was issued before `ids_before_ms`. Leaves and tiles
+    /// stay. Answers how many bodies were deleted. The horizon in the row never moves back.
+    fn forget(&self, bodies_before: u32, ids_before_ms: u64) -> Pending<'_, u64>;
+}
+
+/// What the ledger is: the whole tree in three values.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// Its name.
+    pub origin: String,
+    /// How many leaves.
+    pub size: u64,
+    /// The root over them.
+    pub root: Digest,
+}
+
+impl Head {
+    /// A new ledger's.
+    pub fn empty(origin: &str) -> Self {
+        Self { origin: origin.to_owned(), size: 0, root: merkle::empty_root() }
+    }
+}
+
+/// The ledger's one row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// The tree.
+    pub head: Head,
+    /// Bodies of days before this one are forgotten; days since 1970.
+    pub bodies_from: u32,
+}
+
+/// What comes along with a leaf.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Detail {
+    /// Nothing.
+    Leaves,
+    /// The body, where it is not forgotten.
+    Bodies,
+}
+
+/// A stored leaf.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Its position.
+    pub index: u64,
+    /// The leaf.
+    pub leaf: Leaf,
+    /// Its body, where asked for and not forgotten.
+    pub body: Option<Vec<u8>>,
+}
+
+impl fmt::Debug for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let length = self.body.as_ref().map(Vec::len);
+        write!(f, "Entry({} {:?}, body of {length:?} bytes)", self.index, self.leaf)
+    }
+}
+
+/// The place that one request's leaf takes: exchange and refusal share one, a report of use has
+/// its own (ONCE).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Slot {
+    authority: String,
+    id: RequestId,
+    class: u8,
+}
+
+impl Slot {
+    /// The longest authority, in bytes.
+    pub const AUTHORITY_MAX: usize = 200;
+
+    /// The slot of a leaf of this kind; nothing where the authority's name is too long.
+    pub fn new(authority: &str, id: RequestId, kind: LeafKind) -> Option<Self> {
+        let class = match kind {
+            LeafKind::Exchange | LeafKind::Refusal => 1,
+            LeafKind::Use => 2,
+        };
+        let fits = authority.len() <= Self::AUTHORITY_MAX;
+        fits.then(|| Self { authority: authority.to_owned(), id, class })
+    }
+
+    /// A key that sorts by the time the id was issued: id, class, authority.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        [&self.id.as_bytes()[..], &[self.class], self.authority.as_bytes()].concat()
+    }
+}
+
+/// The leaf that took a slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Taken {
+    /// Its position.
+    pub index: u64,
+    /// The leaf.
+    pub leaf: Leaf,
+}
+
+/// Some entries, and all that changes with them.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    /// The row afterwards.
+    pub next: Head,
+    /// The entries; the first has the index that was the size before.
+    pub entries: Vec<Addition>,
+    /// Tiles as they are afterwards, replacing shorter ones of the same id.
+    pub tiles: Vec<(TileId, Vec<u8>)>,
+}
+
+/// One entry of a batch.
+#[derive(Clone)]
+pub struct Addition {
+    /// The slot that it takes.
+    pub slot: Slot,
+    /// The leaf.
+    pub leaf: Leaf,
+    /// What the leaf stands for.
+    pub body: Vec<u8>,
+}
+
+impl fmt::Debug for Addition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Addition({:?}, body of {} bytes)", self.leaf, self.body.len())
+    }
+}
+
+/// Why a store has no answer.
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
+pub enum StoreError {
+    /// There is no room.
+    #[error("the ledger's storage is full: make room, then go on")]
+    Full,
+    /// It may pass.
+    #[error("the ledger's storage does not answer: {0}")]
+    Unavailable(String),
+    /// It will not pass: what is stored contradicts itself, or the disk failed.
+    #[error("the ledger's storage is damaged: {0}")]
+    Broken(String),
+}
+
+/// Why a batch is not in the ledger, or perhaps is.
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
+pub enum AppendFault {
+    /// The row was another. Nothing was changed.
+    #[error("another wrote the ledger, which now has {} leaves", found.size)]
+    Moved {
+        /// What it was.
+        found: Head,
+    },
+    /// Nothing was changed.
+    #[error("nothing was written: {0}")]
+    NotDone(#[source] StoreError),
+    /// It may have been written.
+    #[error("whether it was written is not known: {0}")]
+    Unknown(#[source] StoreError),
+}

@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: EUPL-1.2
+//! The ledger as a whole, over real databases and files.
+
+#[cfg(test)]
+mod faults;
+#[cfg(test)]
+mod fixture;
+#[cfg(test)]
+mod growth;
+#[cfg(test)]
+mod http;
+#[cfg(test)]
+mod kill;
+#[cfg(test)]
+mod start;
+#[cfg(test)]
+mod whole;

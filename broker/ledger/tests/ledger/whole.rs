@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: EUPL-1.2
+//! `verify` finds what was changed anywhere, not only at the end.
+
+use einmal_ledger::{Ledger, VerifyError, verify};
+use einmal_protocol::{key::SigningKey, note::LedgerKey};
+
+use crate::fixture::{Folder, ORIGIN, fill, key, ledger_key, tamper};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_anywhere_is_found() {
+    for (statement, what) in [
+        (
+            "UPDATE body SET bytes = CAST(bytes || x'00' AS BLOB) WHERE position = 77",
+            "the body of leaf 77 was changed",
+        ),
+        ("DELETE FROM body WHERE position = 77", "the body of leaf 77 is missing before its time"),
+        (
+            "UPDATE leaf SET bytes = (SELECT bytes FROM leaf WHERE position = 1) \
+             WHERE position = 77",
+            "the body of leaf 77 was changed",
+        ),
+        ("DELETE FROM leaf WHERE position = 256", "leaf 256 is missing"),
+        (
+            "UPDATE tile SET hashes = zeroblob(8192) WHERE level = 0 AND position = 0",
+            "tile 0/0 is not what the leaves give",
+        ),
+        (
+            "UPDATE tile SET hashes = zeroblob(64) WHERE level = 1",
+            "tile 1/0 is not what the leaves give",
+        ),
+        ("UPDATE ledger SET root = zeroblob(32)", "the leaves do not give the stored root"),
+    ] {
+        let folder = Folder::new();
+        let config = folder.config();
+        let ledger = Ledger::create(config.clone(), key()).await.unwrap();
+        fill(&ledger, 0..520).await;
+        // While it runs as well as afterwards.
+        let check = async || verify(&config.database, &ledger_key(), Some(&config.memory)).await;
+        assert_eq!(check().await.unwrap().tiles, 4);
+        ledger.close().await;
+        let report = check().await.unwrap();
+        assert_eq!((report.size, report.bodies, report.forgotten), (520, 520, 0));
+        tamper(&config.database, statement).await;
+        let error = check().await.unwrap_err().to_string();
+        assert!(error.contains(what), "{statement}: {error}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_s_memory_or_key_does_not_pass() {
+    let (folder, other) = (Folder::new(), Folder::new());
+    let (config, other) = (folder.config(), other.config());
+    for (config, numbers) in [(&config, 0..5), (&other, 10..15)] {
+        let ledger = Ledger::create(config.clone(), key()).await.unwrap();
+        fill(&ledger, numbers).await;
+        ledger.close().await;
+    }
+    let check = async |memory| verify(&config.database, &key_of(7), Some(memory)).await;
+    assert_eq!(check(&config.memory).await.unwrap().remembered, Some(5));
+    assert_eq!(check(&other.memory).await, Err(VerifyError::Forked { signed: 5 }));
+    assert!(matches!(
+        verify(&config.database, &key_of(8), Some(&config.memory)).await,
+        Err(VerifyError::Checkpoint(_))
+    ));
+    let ledger = Ledger::open(other.clone(), key()).await.unwrap();
+    fill(&ledger, 20..21).await;
+    ledger.close().await;
+    assert_eq!(check(&other.memory).await, Err(VerifyError::Behind { stored: 5, signed: 6 }));
+}
+
+fn key_of(seed: u8) -> LedgerKey {
+    let key = SigningKey::from_seed(&[seed; 32]).unwrap();
+    LedgerKey::new(ORIGIN, key.public().clone()).unwrap()
+}

@@ -1,0 +1,68 @@
+-- SPDX-License-Identifier: EUPL-1.2
+-- The keeper's index. Nothing here names a person: tags are HMACs under a key of their day, and
+-- what was opened is sealed again under another key of that day.
+PRAGMA user_version = 1;
+
+-- One row: the ledger that is followed, how far it is verified, and the checkpoint that says so.
+CREATE TABLE IF NOT EXISTS state (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    origin TEXT NOT NULL,
+    size INTEGER NOT NULL,
+    checkpoint TEXT NOT NULL,
+    checked_at_ms INTEGER NOT NULL
+) STRICT;
+
+-- Hashes of all complete subtrees; level 0 are the leaves.
+CREATE TABLE IF NOT EXISTS nodes (
+    level INTEGER NOT NULL,
+    position INTEGER NOT NULL,
+    hash BLOB NOT NULL,
+    PRIMARY KEY (level, position)
+) STRICT, WITHOUT ROWID;
+
+-- Leaves and bodies as received, for exports.
+CREATE TABLE IF NOT EXISTS bodies (
+    leaf_index INTEGER PRIMARY KEY,
+    day INTEGER NOT NULL,
+    leaf BLOB NOT NULL,
+    body BLOB
+) STRICT;
+
+-- One record of one person. Slot -1 stands on the authority's own record.
+CREATE TABLE IF NOT EXISTS records (
+    leaf_index INTEGER NOT NULL,
+    slot INTEGER NOT NULL,
+    day INTEGER NOT NULL,
+    tag BLOB,
+    sealed BLOB NOT NULL,
+    PRIMARY KEY (leaf_index, slot)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS records_by_tag ON records (tag, leaf_index);
+
+-- What links entries to each other: reports of use by digest, retries by id.
+CREATE TABLE IF NOT EXISTS requests (
+    leaf_index INTEGER PRIMARY KEY,
+    digest BLOB NOT NULL,
+    id BLOB NOT NULL,
+    retry_of BLOB,
+    authority TEXT NOT NULL,
+    day INTEGER NOT NULL
+) STRICT;
+CREATE INDEX IF NOT EXISTS requests_by_digest ON requests (digest);
+CREATE INDEX IF NOT EXISTS requests_by_id ON requests (authority, id);
+CREATE INDEX IF NOT EXISTS requests_by_retry ON requests (authority, retry_of);
+
+-- Reports of use, sealed under the key of the exchange's day.
+CREATE TABLE IF NOT EXISTS uses (
+    leaf_index INTEGER PRIMARY KEY,
+    exchange_index INTEGER NOT NULL,
+    sealed BLOB NOT NULL
+) STRICT;
+CREATE INDEX IF NOT EXISTS uses_by_exchange ON uses (exchange_index);
+
+-- One row for each kind of alarm.
+CREATE TABLE IF NOT EXISTS alarms (
+    text TEXT PRIMARY KEY,
+    first_index INTEGER,
+    count INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;

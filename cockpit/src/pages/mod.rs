@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: EUPL-1.2
+//! The pages that citizens read: rendered here, complete without JavaScript, with nothing from
+//! third parties. They hold no key and ask the keeper over gRPC; the person of a session is in
+//! no URL and in no memory that a cookie does not open.
+
+mod answers;
+mod api;
+mod login;
+mod records;
+mod routes;
+mod session;
+mod visit;
+mod vocabulary;
+mod when;
+mod words;
+
+use std::{future::Future, sync::Arc, time::Duration};
+
+use axum::{
+    Router,
+    extract::DefaultBodyLimit,
+    middleware,
+    routing::{get, post},
+};
+use einmal_protocol::{
+    note::LedgerKey, wire::cockpit::v1::keeper_service_client::KeeperServiceClient,
+};
+use tonic::transport::Channel;
+
+pub use login::{DemoLogin, DemoLoginError, DemoPerson, Login};
+pub use session::{IDLE_MS, LIFE_MS, SESSIONS_MAX};
+pub use vocabulary::Vocabulary;
+pub use words::Lang;
+
+use crate::Clock;
+use session::Sessions;
+
+/// Forms are short.
+const FORM_MAX: usize = 8 * 1024;
+/// No page takes longer.
+const PAGE_TIME: Duration = Duration::from_secs(20);
+/// Records on one page.
+pub(crate) const PAGE_SIZE: u32 = 50;
+
+/// What the pages are made of.
+pub struct Pages {
+    /// Where the records are. The pages know nothing else of the keeper.
+    pub keeper: KeeperServiceClient<Channel>,
+    /// Words for citizens.
+    pub vocabulary: Arc<dyn Vocabulary>,
+    /// Who logs in.
+    pub login: Arc<dyn Login>,
+    /// The ledger's public key: proofs are checked here once more before they are called good.
+    pub ledger: LedgerKey,
+    /// Whether citizens come over HTTPS. False only for trying things out on one machine.
+    pub secure_cookies: bool,
+    /// The time.
+    pub clock: Clock,
+}
+
+pub(crate) struct App {
+    pub(crate) pages: Pages,
+    pub(crate) sessions: Sessions,
+}
+
+/// All routes with their headers and limits.
+pub fn router(pages: Pages) -> Router {
+    let app = Arc::new(App { pages, sessions: Sessions::default() });
+    Router::new()
+        .route("/", get(routes::start))
+        .route("/anmelden", get(routes::login_form).post(routes::login))
+        .route("/abmelden", post(routes::logout))
+        .route("/zugriffe", get(routes::list))
+        .route("/zugriffe/{index}", get(routes::detail))
+        .route("/zugriffe/{index}/export.json", get(routes::export))
+        .route("/status", get(routes::status))
+        .route("/api/v1/records", get(api::list))
+        .route("/api/v1/records/{index}", get(api::detail))
+        .route("/style.css", get(answers::style))
+        .fallback(routes::not_found)
+        .layer(DefaultBodyLimit::max(FORM_MAX))
+        .layer(middleware::from_fn_with_state(app.clone(), visit::enter))
+        .with_state(app)
+}
+
+/// Serves the pages until `shutdown` is done, then lets open answers finish.
+///
+/// # Errors
+/// Where the listener fails.
+pub async fn serve(
+    listener: tokio::net::TcpListener,
+    pages: Pages,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> std::io::Result<()> {
+    axum::serve(listener, router(pages)).with_graceful_shutdown(shutdown).await
+}

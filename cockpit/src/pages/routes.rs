@@ -1,0 +1,294 @@
+// SPDX-License-Identifier: EUPL-1.2
+//! The pages themselves: start, login, list, one record, its export, the status.
+
+use std::sync::Arc;
+
+use askama::Template;
+use axum::{
+    Extension, Form,
+    extract::{Path, Query, State},
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use einmal_protocol::wire::{
+    cockpit::v1::{
+        ExportRecordRequest, ExportedRecord, GetStatusRequest, GetStatusResponse,
+        ListRecordsRequest, ListRecordsResponse,
+    },
+    v1::Subject,
+};
+use serde::Deserialize;
+use zeroize::Zeroize;
+
+use super::{
+    App, DemoPerson, PAGE_SIZE,
+    answers::{Trouble, go, page, trouble},
+    records::{Ending, ProofView, RecordView, Teller, prove},
+    session::Cookie,
+    visit::{Visit, is_page_token, set_cookie},
+    when::Wall,
+};
+use crate::export::ExportFile;
+
+#[derive(Template)]
+#[template(path = "start.html")]
+struct StartPage<'a> {
+    v: &'a Visit,
+}
+
+#[derive(Template)]
+#[template(path = "login.html")]
+struct LoginPage<'a> {
+    v: &'a Visit,
+    wrong: bool,
+    token: String,
+    persons: &'a [DemoPerson],
+}
+
+#[derive(Template)]
+#[template(path = "list.html")]
+struct ListPage<'a> {
+    v: &'a Visit,
+    months: Vec<(String, Vec<RecordView>)>,
+    total: String,
+    next: String,
+    is_first: bool,
+    complete: String,
+}
+
+#[derive(Template)]
+#[template(path = "detail.html")]
+struct DetailPage<'a> {
+    v: &'a Visit,
+    r: RecordView,
+    proof: ProofView,
+}
+
+#[derive(Template)]
+#[template(path = "status.html")]
+struct StatusPage<'a> {
+    v: &'a Visit,
+    s: GetStatusResponse,
+    when: String,
+}
+
+/// `?seite=`: where a page of the list begins.
+#[derive(Deserialize)]
+pub(crate) struct ListQuery {
+    #[serde(default)]
+    seite: String,
+}
+
+#[derive(Deserialize)]
+pub(crate) struct LoginForm {
+    #[serde(default)]
+    token: String,
+    #[serde(default)]
+    idnr: String,
+    #[serde(default)]
+    birth_date: String,
+}
+
+#[derive(Deserialize)]
+pub(crate) struct LogoutForm {
+    #[serde(default)]
+    token: String,
+}
+
+pub(crate) type Visitor = Extension<Visit>;
+pub(crate) type Shared = State<Arc<App>>;
+
+pub(crate) async fn start(Extension(v): Visitor) -> Response {
+    page(&StartPage { v: &v })
+}
+
+pub(crate) async fn not_found(Extension(v): Visitor) -> Response {
+    trouble(&v, Trouble::NotFound)
+}
+
+pub(crate) async fn login_form(State(app): Shared, Extension(v): Visitor) -> Response {
+    if v.person.is_some() {
+        return go("/zugriffe");
+    }
+    login_page(&app, &v, false)
+}
+
+/// The form carries a token that only the cookie set beside it gives.
+fn login_page(app: &App, v: &Visit, wrong: bool) -> Response {
+    let Some(cookie) = v.cookie.clone().or_else(Cookie::new) else {
+        return trouble(v, Trouble::Broken);
+    };
+    let token = cookie.form_token().unwrap_or_default();
+    let persons = app.pages.login.demo_persons();
+    let mut response = page(&LoginPage { v, wrong, token, persons });
+    if wrong {
+        *response.status_mut() = StatusCode::UNAUTHORIZED;
+    }
+    carry(&mut response, app, Some(&cookie));
+    response
+}
+
+fn carry(response: &mut Response, app: &App, cookie: Option<&Cookie>) {
+    if let Some(value) = set_cookie(app.pages.secure_cookies, cookie) {
+        response.headers_mut().append(header::SET_COOKIE, value);
+    }
+}
+
+pub(crate) async fn login(
+    State(app): Shared,
+    Extension(v): Visitor,
+    Form(mut form): Form<LoginForm>,
+) -> Response {
+    if !v.cookie.as_ref().is_some_and(|cookie| cookie.fits(&form.token)) {
+        return trouble(&v, Trouble::Form);
+    }
+    let mut idnr: String = form.idnr.split_whitespace().collect();
+    let person = app.pages.login.person(&idnr, form.birth_date.trim());
+    for text in [&mut idnr, &mut form.idnr, &mut form.birth_date] {
+        text.zeroize();
+    }
+    let Some(person) = person else { return login_page(&app, &v, true) };
+    // A new cookie: one that was there before the login must not become a session.
+    let Some(cookie) = app.sessions.begin(&person, (app.pages.clock)()) else {
+        return trouble(&v, Trouble::Busy);
+    };
+    let mut response = go("/zugriffe");
+    carry(&mut response, &app, Some(&cookie));
+    response
+}
+
+pub(crate) async fn logout(
+    State(app): Shared,
+    Extension(v): Visitor,
+    Form(form): Form<LogoutForm>,
+) -> Response {
+    let Some(cookie) = v.cookie.as_ref().filter(|cookie| cookie.fits(&form.token)) else {
+        return trouble(&v, Trouble::Form);
+    };
+    app.sessions.end(cookie);
+    let mut response = go("/");
+    carry(&mut response, &app, None);
+    response
+        .headers_mut()
+        .insert("clear-site-data", HeaderValue::from_static("\"cache\", \"storage\""));
+    response
+}
+
+pub(crate) async fn list(
+    State(app): Shared,
+    Extension(v): Visitor,
+    Query(query): Query<ListQuery>,
+) -> Response {
+    let Some(person) = v.person.clone() else { return go("/anmelden") };
+    let answer = match ask_list(&app, person, &query.seite).await {
+        Ok(answer) => answer,
+        Err(error) => return trouble(&v, error),
+    };
+    let complete = match ask_status(&app).await {
+        Ok(status) if status.complete_up_to_ms > 0 => {
+            Wall::at(status.complete_up_to_ms).both(v.lang)
+        }
+        _ => String::new(),
+    };
+    let teller = Teller { vocabulary: app.pages.vocabulary.as_ref(), lang: v.lang };
+    let mut months: Vec<(String, Vec<RecordView>)> = Vec::new();
+    for record in answer.records.iter().filter_map(|record| teller.tell(record)) {
+        match months.last_mut().filter(|(month, _)| *month == record.month) {
+            Some((_, records)) => records.push(record),
+            None => months.push((record.month.clone(), vec![record])),
+        }
+    }
+    page(&ListPage {
+        total: v.lang.pick(
+            format!("{} {}", answer.total, if answer.total == 1 { "Eintrag" } else { "Einträge" }),
+            format!("{} {}", answer.total, if answer.total == 1 { "entry" } else { "entries" }),
+            format!("{} {}", answer.total, if answer.total == 1 { "Eintrag" } else { "Einträge" }),
+        ),
+        v: &v,
+        months,
+        next: answer.next_page_token,
+        is_first: query.seite.is_empty(),
+        complete,
+    })
+}
+
+pub(crate) async fn detail(
+    State(app): Shared,
+    Extension(v): Visitor,
+    Path(index): Path<String>,
+) -> Response {
+    let Some(person) = v.person.clone() else { return go("/anmelden") };
+    let export = match ask_export(&app, person, &index).await {
+        Ok(export) => export,
+        Err(error) => return trouble(&v, error),
+    };
+    let teller = Teller { vocabulary: app.pages.vocabulary.as_ref(), lang: v.lang };
+    let Some(r) = export.record.as_ref().and_then(|record| teller.tell(record)) else {
+        return trouble(&v, Trouble::Broken);
+    };
+    let proof = prove(&export, &app.pages.ledger);
+    page(&DetailPage { v: &v, r, proof })
+}
+
+pub(crate) async fn export(
+    State(app): Shared,
+    Extension(v): Visitor,
+    Path(index): Path<String>,
+) -> Response {
+    let Some(person) = v.person.clone() else { return go("/anmelden") };
+    let export = match ask_export(&app, person, &index).await {
+        Ok(export) => export,
+        Err(error) => return trouble(&v, error),
+    };
+    let teller = Teller { vocabulary: app.pages.vocabulary.as_ref(), lang: v.lang };
+    let told = export.record.as_ref().and_then(|record| teller.tell(record));
+    let Some(told) = told else { return trouble(&v, Trouble::Broken) };
+    let json = ExportFile::from_wire(export, told.sentence).and_then(|file| file.to_json());
+    let Ok(json) = json else { return trouble(&v, Trouble::Broken) };
+    let name = format!("attachment; filename=\"einmal-{}.json\"", told.index);
+    let headers = [
+        (header::CONTENT_TYPE, "application/json; charset=utf-8"),
+        (header::CONTENT_DISPOSITION, name.as_str()),
+    ];
+    (headers, json).into_response()
+}
+
+pub(crate) async fn status(State(app): Shared, Extension(v): Visitor) -> Response {
+    match ask_status(&app).await {
+        Ok(s) => {
+            let when = match s.complete_up_to_ms {
+                0 => v.w.status_never.to_owned(),
+                ms => Wall::at(ms).both(v.lang),
+            };
+            page(&StatusPage { v: &v, s, when })
+        }
+        Err(error) => trouble(&v, error),
+    }
+}
+
+/// A page of a person's records. A page token that is none is the first page.
+pub(crate) async fn ask_list(
+    app: &App,
+    person: Subject,
+    token: &str,
+) -> Result<ListRecordsResponse, Trouble> {
+    let page_token = if is_page_token(token) { token.to_owned() } else { String::new() };
+    let request = ListRecordsRequest { subject: Some(person), page_size: PAGE_SIZE, page_token };
+    Ok(app.pages.keeper.clone().list_records(request).await?.into_inner())
+}
+
+/// One record of a person with its proofs.
+pub(crate) async fn ask_export(
+    app: &App,
+    person: Subject,
+    index: &str,
+) -> Result<ExportedRecord, Trouble> {
+    let index = index.parse().map_err(|_| Trouble::NotFound)?;
+    let request = ExportRecordRequest { subject: Some(person), index };
+    let answer = app.pages.keeper.clone().export_record(request).await?.into_inner();
+    answer.record.ok_or(Trouble::NotFound)
+}
+
+async fn ask_status(app: &App) -> Result<GetStatusResponse, Trouble> {
+    Ok(app.pages.keeper.clone().get_status(GetStatusRequest {}).await?.into_inner())
+}

@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: EUPL-1.2
+//! Sessions. What a session knows, the person, is sealed under a key that only the cookie
+//! carries: the server's memory alone names nobody.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
+};
+
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use einmal_protocol::{Digest, wire::v1::Subject};
+use prost::Message;
+use ring::{
+    aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey},
+    hkdf,
+    rand::{SecureRandom, SystemRandom},
+};
+use zeroize::Zeroizing;
+
+/// A session ends after this much idleness.
+pub const IDLE_MS: u64 = 15 * 60_000;
+/// And after this long in any case.
+pub const LIFE_MS: u64 = 4 * 60 * 60_000;
+/// At most this many at once.
+pub const SESSIONS_MAX: usize = 10_000;
+
+/// What the cookie carries: 32 random bytes. Wiped on drop.
+#[derive(Clone)]
+pub(crate) struct Cookie(Zeroizing<[u8; 32]>);
+
+impl Cookie {
+    /// A fresh one.
+    pub(crate) fn new() -> Option<Self> {
+        let mut bytes = Zeroizing::new([0; 32]);
+        SystemRandom::new().fill(bytes.as_mut()).ok()?;
+        Some(Self(bytes))
+    }
+
+    /// Reads a cookie's value.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let bytes = Zeroizing::new(BASE64_URL_SAFE_NO_PAD.decode(text).ok()?);
+        Some(Self(Zeroizing::new(bytes.as_slice().try_into().ok()?)))
+    }
+
+    /// The cookie's value.
+    pub(crate) fn value(&self) -> String {
+        BASE64_URL_SAFE_NO_PAD.encode(self.0.as_slice())
+    }
+
+    /// The token that forms of this session carry: another site cannot know it.
+    pub(crate) fn form_token(&self) -> Option<String> {
+        Some(BASE64_URL_SAFE_NO_PAD.encode(self.derive(b"form")?.as_slice()))
+    }
+
+    /// Whether a form carried the token.
+    pub(crate) fn fits(&self, token: &str) -> bool {
+        // Digests are compared, so that the time it takes says nothing about the token.
+        self.form_token()
+            .is_some_and(|ours| Digest::of(ours.as_bytes()) == Digest::of(token.as_bytes()))
+    }
+
+    fn derive(&self, label: &[u8]) -> Option<Zeroizing<[u8; 32]>> {
+        let mut bytes = Zeroizing::new([0; 32]);
+        hkdf::Salt::new(hkdf::HKDF_SHA256, b"einmal session v1")
+            .extract(self.0.as_slice())
+            .expand(&[label], hkdf::HKDF_SHA256)
+            .and_then(|okm| okm.fill(bytes.as_mut()))
+            .ok()?;
+        Some(bytes)
+    }
+
+    fn id(&self) -> Option<[u8; 32]> {
+        self.derive(b"id").map(|id| *id)
+    }
+
+    fn key(&self) -> Option<LessSafeKey> {
+        let key = self.derive(b"seal")?;
+        UnboundKey::new(&AES_256_GCM, key.as_slice()).ok().map(LessSafeKey::new)
+    }
+}
+
+struct Kept {
+    /// Sealed under the cookie's own key, once: so a fixed nonce is never used twice.
+    sealed: Vec<u8>,
+    began_ms: u64,
+    seen_ms: u64,
+}
+
+impl Kept {
+    fn is_over(&self, now_ms: u64) -> bool {
+        now_ms.saturating_sub(self.seen_ms) > IDLE_MS
+            || now_ms.saturating_sub(self.began_ms) > LIFE_MS
+    }
+}
+
+/// All sessions, in memory.
+#[derive(Default)]
+pub(crate) struct Sessions(Mutex<HashMap<[u8; 32], Kept>>);
+
+impl Sessions {
+    /// Begins a session. Nothing where there are too many, or no randomness.
+    pub(crate) fn begin(&self, person: &Subject, now_ms: u64) -> Option<Cookie> {
+        let cookie = Cookie::new()?;
+        let mut sealed = person.encode_to_vec();
+        let nonce = Nonce::assume_unique_for_key([0; 12]);
+        cookie.key()?.seal_in_place_append_tag(nonce, Aad::empty(), &mut sealed).ok()?;
+        let mut kept = self.lock();
+        if kept.len() >= SESSIONS_MAX {
+            kept.retain(|_, session| !session.is_over(now_ms));
+        }
+        if kept.len() >= SESSIONS_MAX {
+            return None;
+        }
+        kept.insert(cookie.id()?, Kept { sealed, began_ms: now_ms, seen_ms: now_ms });
+        Some(cookie)
+    }
+
+    /// The person whose session it is, if it is not over.
+    pub(crate) fn person(&self, cookie: &Cookie, now_ms: u64) -> Option<Subject> {
+        let id = cookie.id()?;
+        let mut sealed = {
+            let mut kept = self.lock();
+            let session = kept.get_mut(&id)?;
+            if session.is_over(now_ms) {
+                kept.remove(&id);
+                return None;
+            }
+            session.seen_ms = now_ms;
+            Zeroizing::new(session.sealed.clone())
+        };
+        let nonce = Nonce::assume_unique_for_key([0; 12]);
+        let plain = cookie.key()?.open_in_place(nonce, Aad::empty(), &mut sealed).ok()?;
+        Subject::decode(&*plain).ok()
+    }
+
+    /// Ends a session.
+    pub(crate) fn end(&self, cookie: &Cookie) {
+        if let Some(id) = cookie.id() {
+            self.lock().remove(&id);
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<[u8; 32], Kept>> {
+        // A map of whole entries is never half changed.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn person() -> Subject {
+        Subject { idnr: "86095742719".into(), ..Subject::default() }
+    }
+
+    #[test]
+    fn only_the_cookie_opens_and_idleness_ends() {
+        let sessions = Sessions::default();
+        let cookie = sessions.begin(&person(), 0).unwrap();
+        let again = Cookie::parse(&cookie.value()).unwrap();
+        assert_eq!(sessions.person(&again, IDLE_MS).unwrap().idnr, "86095742719");
+        assert!(sessions.person(&Cookie::new().unwrap(), 1).is_none());
+        assert!(sessions.person(&cookie, 2 * IDLE_MS).is_some());
+        assert!(sessions.person(&cookie, 3 * IDLE_MS + 1).is_none());
+        assert!(sessions.person(&cookie, 1).is_none(), "an ended session does not come back");
+    }
+
+    #[test]
+    fn a_session_ends_in_any_case() {
+        let sessions = Sessions::default();
+        let cookie = sessions.begin(&person(), 0).unwrap();
+        let mut now = 0;
+        while now + IDLE_MS <= LIFE_MS {
+            now += IDLE_MS;
+            assert!(sessions.person(&cookie, now).is_some());
+        }
+        assert!(sessions.person(&cookie, LIFE_MS + 1).is_none());
+    }
+
+    #[test]
+    fn memory_names_nobody_and_is_bounded() {
+        let sessions = Sessions::default();
+        for _ in 0..SESSIONS_MAX {
+            sessions.begin(&person(), 0).unwrap();
+        }
+        assert!(sessions.begin(&person(), 1).is_none());
+        let clear = sessions
+            .lock()
+            .values()
+            .any(|kept| kept.sealed.windows(11).any(|window| window == b"86095742719"));
+        assert!(!clear);
+        assert!(sessions.begin(&person(), IDLE_MS + 1).is_some(), "the idle make room");
+    }
+
+    #[test]
+    fn form_tokens_belong_to_one_cookie() {
+        let (a, b) = (Cookie::new().unwrap(), Cookie::new().unwrap());
+        assert!(a.fits(&a.form_token().unwrap()));
+        assert!(!a.fits(&b.form_token().unwrap()));
+        assert!(!a.fits(""));
+    }
+}

@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: EUPL-1.2
+//! What holds for every visit: language, session, headers, time limit, and that no other site
+//! posts in the visitor's name.
+
+use std::sync::Arc;
+
+use axum::{
+    extract::{Request, State},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header},
+    middleware::Next,
+    response::Response,
+};
+use einmal_protocol::wire::v1::Subject;
+
+use super::{
+    App, PAGE_TIME,
+    answers::{self, Trouble},
+    session::Cookie,
+    words::{Lang, Words},
+};
+
+const LANG_COOKIE: &str = "sprache";
+const YEAR_SECONDS: u32 = 31_536_000;
+
+/// One visit, as the pages see it.
+#[derive(Clone)]
+pub(crate) struct Visit {
+    pub(crate) lang: Lang,
+    pub(crate) w: &'static Words,
+    pub(crate) demo: bool,
+    /// The cookie of the session, or the one that a form was shown with.
+    pub(crate) cookie: Option<Cookie>,
+    /// Whose session it is.
+    pub(crate) person: Option<Subject>,
+    /// Path and page of this visit, for the links to other languages.
+    pub(crate) here: String,
+    /// Which entry of the menu this is.
+    pub(crate) path: String,
+}
+
+impl Visit {
+    /// This page in another language.
+    pub(crate) fn in_lang(&self, lang: &Lang) -> String {
+        let joint = if self.here.contains('?') { '&' } else { '?' };
+        format!("{}{joint}lang={}", self.here, lang.as_str())
+    }
+
+    /// The token for forms.
+    pub(crate) fn form_token(&self) -> String {
+        self.cookie.as_ref().and_then(Cookie::form_token).unwrap_or_default()
+    }
+
+    /// Whether this page is that one or lies below it, for the menu.
+    pub(crate) fn is_at(&self, path: &str) -> bool {
+        let below = self.path.strip_prefix(path);
+        below.is_some_and(|rest| rest.is_empty() || (path != "/" && rest.starts_with('/')))
+    }
+}
+
+/// The session cookie's name. The prefix makes browsers insist on HTTPS and this very host.
+fn cookie_name(secure: bool) -> &'static str {
+    if secure { "__Host-einmal" } else { "einmal" }
+}
+
+/// `Set-Cookie` for a session; without a cookie it takes the old one away.
+pub(crate) fn set_cookie(secure: bool, cookie: Option<&Cookie>) -> Option<HeaderValue> {
+    let name = cookie_name(secure);
+    let (value, age) = match cookie {
+        Some(cookie) => (cookie.value(), ""),
+        None => (String::new(), "; Max-Age=0"),
+    };
+    let secure = if secure { "; Secure" } else { "" };
+    let text = format!("{name}={value}; Path=/; HttpOnly; SameSite=Strict{secure}{age}");
+    HeaderValue::from_str(&text).ok()
+}
+
+fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers
+        .get_all(header::COOKIE)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(';'))
+        .filter_map(|pair| pair.trim().split_once('='))
+        .find_map(|(key, value)| (key == name).then_some(value))
+}
+
+fn query<'a>(request: &'a Request, name: &str) -> Option<&'a str> {
+    let query = request.uri().query().unwrap_or_default();
+    query
+        .split('&')
+        .filter_map(|pair| pair.split_once('='))
+        .find_map(|(key, value)| (key == name).then_some(value))
+}
+
+/// Around every request.
+pub(crate) async fn enter(
+    State(app): State<Arc<App>>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let chosen = query(&request, "lang").and_then(Lang::parse);
+    let visit = visit(&app, &request, chosen);
+    let foreign = request.method() == Method::POST && is_foreign(request.headers());
+    let mut response = if foreign {
+        answers::trouble(&visit, Trouble::Form)
+    } else {
+        request.extensions_mut().insert(visit.clone());
+        match tokio::time::timeout(PAGE_TIME, next.run(request)).await {
+            Ok(response) => response,
+            Err(_) => answers::trouble(&visit, Trouble::Keeper),
+        }
+    };
+    if let Some(trouble) = bare_refusal(&response) {
+        response = answers::trouble(&visit, trouble);
+    }
+    if let Some(lang) = chosen {
+        let secure = if app.pages.secure_cookies { "; Secure" } else { "" };
+        let text = format!(
+            "{LANG_COOKIE}={}; Path=/; HttpOnly; SameSite=Lax; Max-Age={YEAR_SECONDS}{secure}",
+            lang.as_str()
+        );
+        if let Ok(value) = HeaderValue::from_str(&text) {
+            response.headers_mut().append(header::SET_COOKIE, value);
+        }
+    }
+    guard(response.headers_mut());
+    response
+}
+
+fn visit(app: &App, request: &Request, chosen: Option<Lang>) -> Visit {
+    let headers = request.headers();
+    let lang =
+        chosen.or_else(|| cookie(headers, LANG_COOKIE).and_then(Lang::parse)).unwrap_or_default();
+    let cookie = cookie(headers, cookie_name(app.pages.secure_cookies)).and_then(Cookie::parse);
+    let now_ms = (app.pages.clock)();
+    let person = cookie.as_ref().and_then(|cookie| app.sessions.person(cookie, now_ms));
+    let path = request.uri().path().to_owned();
+    let here = match query(request, "seite").filter(|page| is_page_token(page)) {
+        Some(page) => format!("{path}?seite={page}"),
+        None => path.clone(),
+    };
+    Visit {
+        lang,
+        w: lang.words(),
+        demo: !app.pages.login.demo_persons().is_empty(),
+        cookie,
+        person,
+        here,
+        path,
+    }
+}
+
+/// Page tokens are numbers: nothing else is handed on into links.
+pub(crate) fn is_page_token(text: &str) -> bool {
+    !text.is_empty() && text.len() <= 20 && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// What the framework refused in words of its own, which are for programmers.
+fn bare_refusal(response: &Response) -> Option<Trouble> {
+    let kind = response.headers().get(header::CONTENT_TYPE);
+    let is_page = kind.is_some_and(|kind| !kind.as_bytes().starts_with(b"text/plain"));
+    match response.status() {
+        status if !status.is_client_error() || is_page => None,
+        StatusCode::METHOD_NOT_ALLOWED | StatusCode::BAD_REQUEST => Some(Trouble::NotFound),
+        _ => Some(Trouble::Form),
+    }
+}
+
+/// Whether a browser says that another site made it send this.
+fn is_foreign(headers: &HeaderMap) -> bool {
+    headers.get("sec-fetch-site").is_some_and(|site| site != "same-origin" && site != "none")
+}
+
+/// Headers of every answer.
+fn guard(headers: &mut HeaderMap) {
+    const HEADERS: [(HeaderName, &str); 8] = [
+        (
+            header::CONTENT_SECURITY_POLICY,
+            "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; \
+             base-uri 'none'; frame-ancestors 'none'",
+        ),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::X_FRAME_OPTIONS, "DENY"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (HeaderName::from_static("permissions-policy"), "camera=(), microphone=(), geolocation=()"),
+        (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
+        (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+        (HeaderName::from_static("x-robots-tag"), "noindex"),
+    ];
+    for (name, value) in HEADERS {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+}

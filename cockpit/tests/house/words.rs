@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: EUPL-1.2
+//! Words of an invented country, and pages over a small world.
+
+use std::sync::Arc;
+
+use einmal_cockpit::pages::{DemoLogin, DemoPerson, Pages, Vocabulary};
+use einmal_policy::rules_document::Texts;
+use einmal_protocol::wire::v1::Subject;
+
+use crate::house::{AUTHORITY, House, REGISTER, canary, ledger_key, other};
+
+pub(crate) struct Words;
+
+fn texts(de: &str, en: &str, leicht: &str) -> Texts {
+    Texts { de: de.into(), en: en.into(), de_leicht: leicht.into() }
+}
+
+impl Vocabulary for Words {
+    fn purpose(&self, id: &str) -> Option<Texts> {
+        Some(match id {
+            "parental-allowance" => {
+                texts("Antrag auf Elterngeld", "Claim for parental allowance", "Eltern·geld")
+            }
+            "housing-allowance" => {
+                texts("Antrag auf Wohngeld", "Claim for housing allowance", "Wohn·geld")
+            }
+            _ => return None,
+        })
+    }
+
+    fn legal_basis(&self, purpose: &str) -> Vec<String> {
+        match purpose {
+            "parental-allowance" => vec!["§ 8 Abs. 1 BEEG".into(), "§ 5 EGovG".into()],
+            _ => vec!["§ 33 WoGG".into()],
+        }
+    }
+
+    fn evidence_type(&self, id: &str) -> Option<Texts> {
+        Some(match id {
+            "birth-certificate" => texts("Geburtsurkunde", "Birth certificate", "Geburts·urkunde"),
+            "residence" => texts("Meldeanschrift", "Registered address", "Adresse"),
+            _ => return None,
+        })
+    }
+
+    fn field(&self, _evidence_type: &str, name: &str) -> Option<Texts> {
+        Some(match name {
+            "birth_date" => texts("Geburtsdatum", "Date of birth", "Geburts·datum"),
+            "given_names" => texts("Vornamen", "Given names", "Vor·namen"),
+            _ => return None,
+        })
+    }
+
+    fn authority_name(&self, id: &str) -> Option<String> {
+        (id == AUTHORITY).then(|| "Elterngeldstelle Bremen".into())
+    }
+
+    fn register_name(&self, id: &str) -> Option<String> {
+        (id == REGISTER).then(|| "Standesamt Bremen-Mitte".into())
+    }
+
+    fn policy(&self, _id: &str) -> Option<(String, String)> {
+        let text = "@id(\"elterngeld-geburtsurkunde\")\n\
+                    permit(\n  principal is Authority,\n  action == Action::\"retrieve\",\n  \
+                    resource in EvidenceType::\"birth-certificate\"\n)\nwhen {\n  \
+                    context.purpose == Purpose::\"parental-allowance\"\n};";
+        Some(("§ 8 Abs. 1 BEEG".into(), text.into()))
+    }
+}
+
+pub(crate) fn demo_person(subject: Subject) -> DemoPerson {
+    DemoPerson {
+        idnr: subject.idnr,
+        birth_name: subject.birth_name,
+        given_names: subject.given_names,
+        birth_date: subject.birth_date,
+        birth_place: subject.birth_place,
+    }
+}
+
+pub(crate) fn pages(house: &House) -> Pages {
+    let persons = vec![demo_person(canary()), demo_person(other())];
+    Pages {
+        keeper: house.client(),
+        vocabulary: Arc::new(Words),
+        login: Arc::new(DemoLogin::new(persons).unwrap()),
+        ledger: ledger_key(),
+        secure_cookies: false,
+        clock: House::clock(&house.time),
+    }
+}

@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: EUPL-1.2
+//! `einmal adapter`
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use einmal_adapter_kit::{Adapter, AdapterSetup, RegisterSetup, StartError};
+use einmal_adapters::{ConfiguredRegister, SourcesConfig};
+use einmal_peer::{
+    Clock, Tls, TlsFiles,
+    dial::{self, Target},
+    files, trust,
+};
+use einmal_policy::{Root, Trust, TrustState};
+use serde::Deserialize;
+
+use crate::{
+    Exit, config,
+    logging::{self, LogForm},
+    told_to_stop,
+};
+
+/// Runs an adapter in front of one or more registers. It dials the brokers and opens no port.
+///
+/// The configuration is a TOML file; deploy/config/adapter.toml is a commented sample. Each
+/// register has a file of its own that maps its tables to evidence, without code.
+#[derive(clap::Args)]
+pub struct Args {
+    /// Configuration file; paths in it are relative to it.
+    #[arg(long, default_value = "adapter.toml")]
+    config: PathBuf,
+    /// How log lines look.
+    #[arg(long, value_enum, default_value_t)]
+    log: LogForm,
+}
+
+/// `adapter.toml`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AdapterConfig {
+    /// A broker to ask for rules and directory first: "https://host:port".
+    broker: String,
+    /// Own certificate and whom to believe.
+    tls: TlsFiles,
+    /// The pinned root.
+    root: PathBuf,
+    /// Folder for trusted state and sealing keys.
+    state: PathBuf,
+    /// Exchanges open at once on each stream.
+    #[serde(default = "credits")]
+    credits: u32,
+    /// The registers.
+    #[serde(rename = "register")]
+    registers: Vec<RegisterSection>,
+}
+
+/// `[[register]]`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RegisterSection {
+    /// Its id in the directory.
+    id: String,
+    /// Its identity key, PKCS#8.
+    identity: PathBuf,
+    /// Its sources and their mapping to evidence.
+    sources: PathBuf,
+}
+
+fn credits() -> u32 {
+    64
+}
+
+/// Starts an adapter from its configuration file.
+///
+/// # Errors
+/// Where the configuration, a register's mapping or the trust cannot be used, or the broker does
+/// not answer.
+pub async fn start(path: &Path, clock: Clock) -> Result<Adapter, Exit> {
+    let adapter: AdapterConfig = config::read(path)?;
+    let folder = config::folder_of(path);
+    let root = files::envelope(&folder.join(&adapter.root))?;
+    let tls = Tls::load(&config::tls_in(&folder, adapter.tls))?;
+    let trust_domain = Root::pinned(&root).map_err(Exit::usage)?.document().trust_domain.clone();
+    // The mapping is checked against the evidence types of the rules before anything is dialled
+    // for good.
+    let target = Target { address: adapter.broker.clone(), trust_domain, broker: None };
+    let channel = dial::channel(&target, Arc::clone(&tls.client)).map_err(Exit::usage)?;
+    let documents = trust::fetch(channel).await.map_err(|status| {
+        Exit::unavailable(format!("the broker does not answer: {}", status.message()))
+    })?;
+    let (trust, _) = Trust::accept(&root, &documents, &TrustState::default(), clock.now_ms())
+        .map_err(Exit::failed)?;
+    let types = &trust.rules.document().evidence_types;
+    let mut registers = Vec::new();
+    for section in &adapter.registers {
+        let file = folder.join(&section.sources);
+        let sources = SourcesConfig::parse(&files::read_text(&file)?)
+            .map_err(|error| Exit::usage(format!("{}: {error}", file.display())))?;
+        let register = ConfiguredRegister::open(&sources, &config::folder_of(&file), types)
+            .await
+            .map_err(|mistakes| {
+            let lines: Vec<String> = mistakes.iter().map(|m| format!("\n  {m}")).collect();
+            Exit::usage(format!("{}:{}", file.display(), lines.concat()))
+        })?;
+        registers.push(RegisterSetup {
+            id: section.id.clone(),
+            identity: files::signing_key(&folder.join(&section.identity))?,
+            register: Arc::new(register),
+        });
+    }
+    let setup = AdapterSetup {
+        broker: adapter.broker,
+        tls,
+        root,
+        state: folder.join(&adapter.state),
+        clock,
+        credits: adapter.credits,
+    };
+    einmal_adapter_kit::start(setup, registers).await.map_err(|error| match error {
+        StartError::Broker(_) => Exit::unavailable(error),
+        _ => Exit::usage(error),
+    })
+}
+
+/// Runs it.
+///
+/// # Errors
+/// Where the adapter does not start.
+pub async fn run(args: Args) -> Result<(), Exit> {
+    logging::begin(args.log, "info");
+    let adapter = start(&args.config, Clock::system()).await?;
+    told_to_stop().await?;
+    adapter.stop().await;
+    Ok(())
+}
