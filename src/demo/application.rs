@@ -171,6 +171,12 @@ pub async fn check(
         let request = ExportRecordRequest { subject: Some(subject.clone()), index: *index };
         let export = keeper.export_record(request).await.map_err(Exit::failed)?.into_inner();
         let Some(export) = export.record else { continue };
+        if let Some(record) = &export.record
+            && !record.findings.is_empty()
+        {
+            eprintln!("einmal: {}: findings {}", line.evidence_type, record.findings.join(", "));
+            continue;
+        }
         let file = ExportFile::from_wire(export, String::new()).map_err(Exit::failed)?;
         // Through the file's own form, as a citizen would take it home.
         let file = ExportFile::parse(&file.to_json().map_err(Exit::failed)?);

@@ -332,8 +332,12 @@ fn access_records(verified: &Verified, said: &Said) -> Result<Vec<Slot>, Decline
                     role: if slot == 0 { SubjectRole::Asked } else { SubjectRole::Affected }.into(),
                     outcome: said.outcome.into(),
                     fields: fields.clone(),
-                    case_reference: person.case_reference.clone(),
-                    clerk: person.clerk.clone(),
+                    // The file number is between the authority and the one it asks about.
+                    case_reference: if slot == 0 {
+                        person.case_reference.clone()
+                    } else {
+                        String::new()
+                    },
                 },
                 None => AccessRecord {
                     request_digest: request.digest.to_vec(),

@@ -106,9 +106,8 @@ impl Keeper {
         record.request = request;
         record.permit = permit;
         if found.slot != ASKED_SLOT {
-            let mut access: AccessRecord =
+            let access: AccessRecord =
                 record::parse(&stored.plain_record).map_err(|_| damaged())?;
-            access.clerk.clear();
             record.access = Some(access);
         }
         let mut uses = Vec::new();
@@ -170,19 +169,6 @@ fn decided_under(body: &[u8]) -> Option<(Digest, Digest)> {
     }
 }
 
-/// The plain bytes with their slot, where the citizen may have them: the clerk's name is not
-/// theirs (CJEU C-579/21), so a record that carries one is shown and proven, but its plain bytes
-/// stay here.
-fn plain_for_its_owner(plain: Vec<u8>, slot: i64) -> (Vec<u8>, u32) {
-    let without_clerk =
-        record::parse::<AccessRecord>(&plain).is_ok_and(|access| access.clerk.is_empty());
-    match u32::try_from(slot) {
-        Ok(slot) if without_clerk => (plain, slot),
-        Ok(slot) => (Vec::new(), slot),
-        Err(_) => (Vec::new(), 0),
-    }
-}
-
 #[tonic::async_trait]
 impl KeeperService for Keeper {
     async fn list_records(
@@ -229,7 +215,7 @@ impl KeeperService for Keeper {
             .filter(|found| found.index == request.index)
             .ok_or_else(|| Status::not_found("this person has no such record"))?;
         let Opened { record, plain, slot, body } = self.open_found(found)?;
-        let (plain_record, slot) = plain_for_its_owner(plain, slot);
+        let slot = u32::try_from(slot).unwrap_or_default();
         let (rules, directory) = decided_under(&body)
             .map(|(rules, directory)| {
                 (self.archive.rules(rules), self.archive.directory(directory))
@@ -240,7 +226,7 @@ impl KeeperService for Keeper {
                 receipt: Some(self.receipt(record.index).await?),
                 record: Some(record),
                 body,
-                plain_record,
+                plain_record: plain,
                 slot,
                 roots: self.archive.roots(),
                 rules,

@@ -341,7 +341,6 @@ impl House {
                     outcome: ask.outcome.into(),
                     fields: ask.released.clone(),
                     case_reference: ask.register_case.clone(),
-                    clerk: ask.clerk.clone(),
                 },
                 None => AccessRecord {
                     request_digest: request.to_vec(),

@@ -258,11 +258,10 @@ pub struct AccessRecord {
     /// The fields that left.
     #[prost(string, repeated, tag = "5")]
     pub fields: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// No clerk: who works on it is no part of what the citizen gets (CJEU C-579/21). The
+    /// authority's AskedRecord names them, for the data-protection officer.
     #[prost(string, tag = "6")]
     pub case_reference: ::prost::alloc::string::String,
-    /// Never shown to the citizen (CJEU C-579/21), opened by the officer only.
-    #[prost(string, tag = "7")]
-    pub clerk: ::prost::alloc::string::String,
 }
 /// The authority's own record of having asked, for the keeper to compare.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

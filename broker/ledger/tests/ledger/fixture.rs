@@ -38,8 +38,12 @@ impl Folder {
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        if !std::thread::panicking() {
-            let _ = std::fs::remove_dir_all(&self.0);
+        // SQLite's threads close their files a little after the handles on them are gone.
+        for _ in 0..50 {
+            if std::thread::panicking() || std::fs::remove_dir_all(&self.0).is_ok() {
+                break;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(10));
         }
     }
 }
