@@ -132,6 +132,7 @@ pub async fn exchange(broker: &Arc<Broker>, caller: &SpiffeId, asked: Asked) -> 
         .and_then(|()| permit(&authenticated));
     let (authority, id) = (authenticated.request.authority.clone(), authenticated.request.id);
     let bytes = Digest::of(&asked.signed_request);
+    let (seen_size, mut again) = (asked.seen_size, false);
     let mut outcome = match broker.window.claim(&authority, id, bytes, authenticated.now_ms) {
         Claim::Other => {
             broker.metrics.ended(Reason::IdReused);
@@ -140,6 +141,7 @@ pub async fn exchange(broker: &Arc<Broker>, caller: &SpiffeId, asked: Asked) -> 
         Claim::Same(outcome) => {
             // An identical retry gets the answer only where it would be permitted now.
             permitted?;
+            again = true;
             outcome
         }
         Claim::First(first) => {
@@ -152,7 +154,10 @@ pub async fn exchange(broker: &Arc<Broker>, caller: &SpiffeId, asked: Asked) -> 
     };
     let settled = outcome.wait_for(Option::is_some).await;
     let settled = settled.ok().and_then(|settled| settled.clone());
-    settled.unwrap_or_else(|| Err(Failure::fault(Reason::RegisterFault)))
+    match settled.unwrap_or_else(|| Err(Failure::fault(Reason::RegisterFault))) {
+        Ok(answer) if again => receipts::seen_from(broker, answer, seen_size).await,
+        outcome => outcome,
+    }
 }
 
 /// Runs the first exchange of an id to its end and tells the window what came of it.
@@ -313,10 +318,13 @@ async fn log(
         Err(AppendError::Duplicate { index, .. }) => {
             Err(known(broker, index, signed_request).await)
         }
-        Err(AppendError::Busy) => Err(Failure::ledger(Reason::LedgerUnavailable)),
-        Err(error) => {
-            // Its outcome is unknown: it may stand in the ledger.
+        Err(AppendError::Stopped(problem)) => {
+            // The only error that leaves open whether the entry stands in the ledger.
             *logged = true;
+            tracing::error!(problem, "the ledger stopped");
+            Err(Failure::ledger(Reason::LedgerUnavailable))
+        }
+        Err(error) => {
             tracing::error!(%error, "the ledger cannot append");
             Err(Failure::ledger(Reason::LedgerUnavailable))
         }

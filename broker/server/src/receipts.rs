@@ -2,10 +2,15 @@
 //! Receipts for authorities and adapters: inclusion under a checkpoint, and consistency from the
 //! last one that each of them saw.
 
-use einmal_ledger::Logged;
-use einmal_protocol::{Reason, wire::v1::Receipt};
+use std::sync::Arc;
 
-use crate::{Broker, exchange::Failure};
+use einmal_ledger::Logged;
+use einmal_protocol::{
+    Reason,
+    wire::{evidence::v1::RequestEvidenceResponse, v1::Receipt},
+};
+
+use crate::{Broker, exchange::Failure, window::Outcome};
 
 fn unavailable(error: impl std::fmt::Display) -> Failure {
     tracing::error!(%error, "the ledger cannot be read");
@@ -44,4 +49,23 @@ pub(crate) async fn receipt(
         Some((seen_size, path))
     };
     Ok((entry.receipt(consistency), size.max(seen_size)))
+}
+
+/// The answer to an identical retry. Byte for byte the one given before, unless its caller has
+/// seen more of the ledger meanwhile: then the same entry is proven from there, since a proof
+/// from an older size would be worth nothing to them.
+pub(crate) async fn seen_from(
+    broker: &Broker,
+    answer: Arc<RequestEvidenceResponse>,
+    seen_size: u64,
+) -> Outcome {
+    let Some(given) = &answer.receipt else { return Ok(answer) };
+    let from_size = given.consistency.as_ref().map_or(0, |consistency| consistency.from_size);
+    if from_size == seen_size {
+        return Ok(answer);
+    }
+    let entry = logged(broker, given.index).await?;
+    let (receipt, _) = receipt(broker, &entry, seen_size).await?;
+    let answer = RequestEvidenceResponse { receipt: Some(receipt), ..Arc::unwrap_or_clone(answer) };
+    Ok(Arc::new(answer))
 }

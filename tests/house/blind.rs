@@ -1,0 +1,198 @@
+// SPDX-License-Identifier: EUPL-1.2
+//! BLIND-BROKER and SAME-ANSWER: with a known person and known evidence, nothing of them is
+//! anywhere at the broker, and found and not found have the same sizes everywhere.
+
+use std::{
+    io,
+    path::Path,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+};
+
+use einmal::demo::people::town;
+use einmal_client::Ask;
+use einmal_protocol::{
+    person::{PersonQuery, idnr_check_digit},
+    wire::{evidence::v1::RequestEvidenceRequest, v1::Outcome},
+};
+use prost::Message;
+use tracing_subscriber::{filter::LevelFilter, fmt::MakeWriter};
+
+use crate::{
+    refusals::{dial, send},
+    world::World,
+};
+
+/// What may be found nowhere: number, names, birth date, street of the one who applies.
+fn canaries() -> Vec<Vec<u8>> {
+    let town = town();
+    let person = town.person(town.applicant).unwrap();
+    [&person.idnr, &person.full_name(), &person.birth_date, &person.street, &person.birth_name]
+        .iter()
+        .map(|text| text.as_bytes().to_vec())
+        .chain([b"EG-2026-0042".to_vec(), b"sachbearbeitung-17".to_vec()])
+        .collect()
+}
+
+fn find(bytes: &[u8], canaries: &[Vec<u8>]) -> Option<String> {
+    canaries
+        .iter()
+        .find(|canary| bytes.windows(canary.len()).any(|window| window == canary.as_slice()))
+        .map(|canary| String::from_utf8_lossy(canary).into_owned())
+}
+
+/// Reads every log line of the whole test process, of every party, at the finest level.
+#[derive(Clone)]
+struct Watcher {
+    canaries: Arc<Vec<Vec<u8>>>,
+    lines: Arc<AtomicU64>,
+    leaked: Arc<AtomicBool>,
+}
+
+impl io::Write for Watcher {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.lines.fetch_add(1, Ordering::Relaxed);
+        if find(line, &self.canaries).is_some() {
+            self.leaked.store(true, Ordering::Relaxed);
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<'a> MakeWriter<'a> for Watcher {
+    type Writer = Self;
+
+    fn make_writer(&'a self) -> Self {
+        self.clone()
+    }
+}
+
+fn watch_logs() -> &'static Watcher {
+    static WATCHER: OnceLock<Watcher> = OnceLock::new();
+    WATCHER.get_or_init(|| {
+        let watcher = Watcher {
+            canaries: Arc::new(canaries()),
+            lines: Arc::default(),
+            leaked: Arc::default(),
+        };
+        let _ = tracing_subscriber::fmt()
+            .with_max_level(LevelFilter::TRACE)
+            .with_ansi(false)
+            .with_writer(watcher.clone())
+            .try_init();
+        watcher
+    })
+}
+
+fn files_below(folder: &Path, found: &mut Vec<std::path::PathBuf>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() { files_below(&path, found) } else { found.push(path) }
+    }
+}
+
+async fn metrics(world: &World) -> String {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let address = world.house.broker.metrics.unwrap();
+    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    let ask = b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    stream.write_all(ask).await.unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).await.unwrap();
+    text
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_of_person_or_evidence_is_anywhere_at_the_broker() {
+    let logs = watch_logs();
+    let canaries = canaries();
+    // The net must be able to catch: the same search finds them where they belong.
+    let world = World::start().await;
+    let mut registers = Vec::new();
+    files_below(&world.folder.path().join("registers"), &mut registers);
+    let caught =
+        registers.iter().any(|path| find(&std::fs::read(path).unwrap(), &canaries).is_some());
+    assert!(caught, "the search finds nobody in the registers themselves");
+    let client = world.house.client().await.unwrap();
+    let mut evidence = dial(&world, "it-bremen");
+    for kind in ["residence-registration", "wage-tax-data", "residence-title", "pay-data"] {
+        let prepared = client.prepare(&[world.ask(kind)]).await.unwrap().remove(0);
+        let request = RequestEvidenceRequest {
+            signed_request: prepared.signed_request.clone(),
+            sealed_person: prepared.sealed_person.clone(),
+            seen_size: 0,
+        };
+        assert_eq!(find(&request.encode_to_vec(), &canaries), None, "{kind}, request");
+        let answer = send(&mut evidence, prepared.signed_request.clone(), &prepared).await.unwrap();
+        assert_eq!(find(&answer.encode_to_vec(), &canaries), None, "{kind}, answer");
+        let received = client.send(&prepared).await.unwrap();
+        assert_eq!(received.outcome, Outcome::Found, "{kind}");
+        // A refusal and a wrong question are logged too.
+        let refused = Ask { purpose: "child-benefit".into(), ..world.ask(kind) };
+        assert!(client.ask(refused).await.is_err());
+    }
+    let text = metrics(&world).await;
+    assert!(text.contains("einmal_broker_exchanges_total"), "{text}");
+    assert_eq!(find(text.as_bytes(), &canaries), None, "metrics");
+    let folder = world.folder.path().to_owned();
+    let mut at_broker = Vec::new();
+    files_below(&folder.join("broker"), &mut at_broker);
+    files_below(&folder.join("memory"), &mut at_broker);
+    assert!(at_broker.iter().any(|path| path.ends_with("broker/ledger.sqlite")));
+    for path in &at_broker {
+        assert_eq!(find(&std::fs::read(path).unwrap(), &canaries), None, "{}", path.display());
+    }
+    // The cockpit keeps what the citizen reads, and names nobody at rest either.
+    let mut at_cockpit = Vec::new();
+    files_below(&folder.join("cockpit"), &mut at_cockpit);
+    for path in &at_cockpit {
+        assert_eq!(find(&std::fs::read(path).unwrap(), &canaries), None, "{}", path.display());
+    }
+    world.house.stop().await;
+    assert!(logs.lines.load(Ordering::Relaxed) > 1_000, "the log was not watched");
+    assert!(!logs.leaked.load(Ordering::Relaxed), "a log line names the person");
+}
+
+/// A number that nobody in the town has, with a right check digit.
+fn nobody() -> PersonQuery {
+    let digits = [9, 8, 7, 6, 5, 4, 3, 2, 1, 9];
+    let mut idnr: String = digits.iter().map(ToString::to_string).collect();
+    idnr.push_str(&idnr_check_digit(&digits).to_string());
+    PersonQuery::Idnr { idnr, birth_date: "1990-01-01".into() }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn found_and_not_found_have_the_same_sizes_everywhere() {
+    let world = World::start().await;
+    let client = world.house.client().await.unwrap();
+    let found = world.ask("wage-tax-data");
+    let mut missing = found.clone();
+    missing.person.query = nobody();
+    let mut evidence = dial(&world, "it-bremen");
+    let mut shapes = Vec::new();
+    for (ask, expected) in [(found, Outcome::Found), (missing, Outcome::NothingFound)] {
+        let prepared = client.prepare(&[ask]).await.unwrap().remove(0);
+        let answer = send(&mut evidence, prepared.signed_request.clone(), &prepared).await.unwrap();
+        let received = client.send(&prepared).await.unwrap();
+        assert_eq!(received.outcome, expected);
+        assert_eq!(received.values.is_empty(), expected != Outcome::Found);
+        let index = received.proven.index();
+        let stored = world.house.broker.broker.ledger.entries(index, 1).await.unwrap();
+        shapes.push((
+            prepared.signed_request.len(),
+            prepared.sealed_person.len(),
+            answer.permit.len(),
+            answer.commitment.len(),
+            answer.sealed_evidence.len(),
+            stored[0].body.as_ref().unwrap().len(),
+        ));
+    }
+    assert_eq!(shapes[0], shapes[1]);
+    world.house.stop().await;
+}
