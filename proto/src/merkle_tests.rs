@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: EUPL-1.2
+#![allow(clippy::disallowed_methods, reason = "published vectors lie in files")]
+
 use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;

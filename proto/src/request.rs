@@ -249,7 +249,8 @@ mod tests {
 
     #[test]
     fn each_malformed_part_is_named() {
-        let cases: [(&str, fn(&mut v1::Request)); 11] = [
+        type Change = fn(&mut v1::Request);
+        let cases: [(&str, Change); 11] = [
             ("id", |r| r.id = vec![0; 16]),
             ("authority", |r| r.authority = "Amt".into()),
             ("authority", |r| r.authority = "other".into()),

@@ -2,6 +2,12 @@
 //! The generated code and the descriptor set in `src/gen` are checked in, so that a build needs
 //! neither protoc nor protox. This test fails where they differ from the `.proto` files;
 //! `EINMAL_WRITE_GENERATED=1 cargo test -p einmal-protocol --test codegen` writes them anew.
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::disallowed_methods,
+    reason = "a test of files: it reads and writes them, and fails where it cannot"
+)]
 
 use std::path::{Path, PathBuf};
 

@@ -25,7 +25,7 @@ pub struct DemoRegister {
     pub name: String,
     /// Its administrative area.
     pub area: String,
-    /// Official municipality key (AGS) of its seat.
+    /// Official municipality key (AGS) of what it serves; empty where that is everywhere.
     pub region: String,
     /// Who runs its adapter.
     pub operator: String,
@@ -119,7 +119,7 @@ const REGISTERS: [Blueprint; 13] = [
         id: "bzst",
         name: "Bundeszentralamt für Steuern",
         area: "economy-finance",
-        region: "05314000",
+        region: "",
         operator: FEDERAL,
         evidence_types: &["wage-tax-data"],
         config: include_str!("registers/bzst.toml"),
@@ -129,7 +129,7 @@ const REGISTERS: [Blueprint; 13] = [
         id: "arbeitgeber-lohn",
         name: "Entgeltdaten der Arbeitgeber (rvBEA)",
         area: "labour-social",
-        region: "09663000",
+        region: "",
         operator: SOCIAL,
         evidence_types: &["pay-data", "employer-maternity-supplement"],
         config: include_str!("registers/arbeitgeber-lohn.toml"),
@@ -169,7 +169,7 @@ const REGISTERS: [Blueprint; 13] = [
         id: "rentenversicherung-nord",
         name: "Rentenversicherung Nord",
         area: "labour-social",
-        region: "03403000",
+        region: "",
         operator: SOCIAL,
         evidence_types: &["pension-insurance-history"],
         config: include_str!("registers/rentenversicherung-nord.toml"),

@@ -178,17 +178,16 @@ async fn clocks_may_differ_by_two_minutes_and_no_more() {
     let prepared = client.prepare(&[world.ask("wage-tax-data")]).await.unwrap().remove(0);
     let mut evidence = dial(&world, "it-bremen");
     let now_ms = world.clock().now_ms();
-    let mut case = 0;
-    for (offset_ms, expected) in [
-        (130_000i64, Some(Reason::ClockSkew)),
+    let cases = [
+        (130_000, Some(Reason::ClockSkew)),
         (-310_000, Some(Reason::RequestExpired)),
         // Within the limits the time is accepted; the seal is bound to another id, so the
         // register refuses to open the person.
         (110_000, Some(Reason::PersonNotOpened)),
         (-290_000, Some(Reason::PersonNotOpened)),
-    ] {
-        case += 1;
-        let issued = u64::try_from(i64::try_from(now_ms).unwrap() + offset_ms).unwrap();
+    ];
+    for (case, (offset_ms, expected)) in (1..).zip(cases) {
+        let issued = now_ms.checked_add_signed(offset_ms).unwrap();
         let forged = forge(&world, &prepared, "elterngeldstelle-bremen", |request| {
             request.id = RequestId::new(issued, [case; 10]).as_bytes().to_vec();
         });
