@@ -2,7 +2,12 @@
 //! Putting an adapter together: one process, any number of registers, a stream to every broker of
 //! the directory, and no open port.
 
-use std::{collections::HashMap, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    path::PathBuf,
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
 
 use einmal_peer::{
     Cards, Clock, Seen, Tls, TrustStore,
@@ -20,6 +25,7 @@ use einmal_protocol::{
 };
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tonic::{Status, transport::Channel};
 
 use crate::{
     attach,
@@ -27,6 +33,9 @@ use crate::{
     replay::{Orphans, Revealed},
     sealing::SealingKeys,
 };
+
+/// Sealing keys are looked at this often.
+const RENEW: Duration = Duration::from_secs(600);
 
 /// What an adapter needs beside its registers.
 pub struct AdapterSetup {
@@ -59,7 +68,9 @@ pub(crate) struct Node {
     pub(crate) id: String,
     pub(crate) identity: SigningKey,
     pub(crate) register: Arc<dyn Register>,
-    pub(crate) sealing: SealingKeys,
+    pub(crate) sealing: RwLock<SealingKeys>,
+    /// The newest card, to be published.
+    card: RwLock<Envelope>,
 }
 
 /// What all exchanges of one adapter share.
@@ -110,7 +121,6 @@ pub async fn start(
     let directory = Arc::clone(&trust.current().directory);
     let seen = Seen::open(&setup.state.join("seen.json"), &directory)?;
     let mut nodes = HashMap::new();
-    let mut cards = Vec::new();
     for RegisterSetup { id, identity, register } in registers {
         let entry =
             directory.register(&id).ok_or_else(|| StartError::NotInDirectory(id.clone()))?;
@@ -118,8 +128,8 @@ pub async fn start(
             return Err(StartError::OtherKey(id));
         }
         let (sealing, card) = SealingKeys::open(&setup.state, &id, &identity, now_ms)?;
-        cards.push(card);
-        nodes.insert(id.clone(), Arc::new(Node { id, identity, register, sealing }));
+        let (sealing, card) = (RwLock::new(sealing), RwLock::new(card));
+        nodes.insert(id.clone(), Arc::new(Node { id, identity, register, sealing, card }));
     }
     let shared = Arc::new(Shared {
         clock: setup.clock,
@@ -140,10 +150,10 @@ pub async fn start(
             broker: Some(broker.id.clone()),
         };
         let channel = dial::channel(&target, Arc::clone(&setup.tls.client))?;
-        let (shared, cards, stop) = (Arc::clone(&shared), cards.clone(), stop.clone());
+        let (shared, stop) = (Arc::clone(&shared), stop.clone());
         let (broker, ledger) = (broker.id.clone(), broker.ledger.clone());
         streams.spawn(async move {
-            stay_attached(shared, channel, (broker, ledger), cards, stop).await;
+            stay_attached(shared, channel, (broker, ledger), stop).await;
         });
     }
     Ok(Adapter { shared, stop, streams })
@@ -152,19 +162,19 @@ pub async fn start(
 /// Attaches, and attaches again after a break, waiting a little longer each time.
 async fn stay_attached(
     shared: Arc<Shared>,
-    channel: tonic::transport::Channel,
+    channel: Channel,
     (broker, ledger): (String, String),
-    cards: Vec<Envelope>,
     stop: CancellationToken,
 ) {
     let mut wait = Duration::from_millis(100);
     while !stop.is_cancelled() {
         let began = std::time::Instant::now();
         let attached = async {
-            for card in &cards {
-                publish(channel.clone(), card.clone()).await?;
+            publish_cards(&shared, &channel).await?;
+            tokio::select! {
+                ended = attach::attach(&shared, channel.clone(), &broker, &ledger, &stop) => ended,
+                ended = keep_cards_fresh(&shared, &channel) => ended,
             }
-            attach::attach(&shared, channel.clone(), &broker, &ledger, &stop).await
         };
         match attached.await {
             Ok(()) => tracing::info!(broker, "the stream ended"),
@@ -189,6 +199,41 @@ async fn stay_attached(
     }
 }
 
+async fn publish_cards(shared: &Shared, channel: &Channel) -> Result<(), Status> {
+    for node in shared.nodes.values() {
+        let card = node.card.read().unwrap_or_else(PoisonError::into_inner).clone();
+        publish(channel.clone(), card).await?;
+    }
+    Ok(())
+}
+
+/// Changes sealing keys in time while a stream lasts, and announces them. Ends only where the
+/// broker does not take a card: the stream is then begun anew.
+async fn keep_cards_fresh(shared: &Shared, channel: &Channel) -> Result<(), Status> {
+    loop {
+        tokio::time::sleep(RENEW).await;
+        let now_ms = shared.clock.now_ms();
+        for node in shared.nodes.values() {
+            if let Err(error) = node.renew(now_ms) {
+                tracing::error!(register = node.id, %error, "sealing keys are not renewed");
+            }
+        }
+        publish_cards(shared, channel).await?;
+    }
+}
+
+impl Node {
+    /// Makes and destroys sealing keys where it is time.
+    fn renew(&self, now_ms: u64) -> Result<(), StartError> {
+        let mut sealing = self.sealing.write().unwrap_or_else(PoisonError::into_inner);
+        if sealing.is_due(now_ms) {
+            let card = sealing.renew(&self.identity, now_ms)?;
+            *self.card.write().unwrap_or_else(PoisonError::into_inner) = card;
+        }
+        Ok(())
+    }
+}
+
 impl Adapter {
     /// Ends: tells the brokers, lets what is open end, closes the streams.
     pub async fn stop(mut self) {
@@ -208,7 +253,7 @@ pub enum StartError {
     Dial(#[from] DialError),
     /// The broker.
     #[error("the broker does not answer: {}", .0.message())]
-    Broker(Box<tonic::Status>),
+    Broker(Box<Status>),
     /// The pinned root.
     #[error("the pinned root: {0}")]
     Root(#[from] RootError),

@@ -28,6 +28,8 @@ const MESSAGE_MAX: usize = 512 * 1024;
 const CHUNK_MAX: usize = 64 * 1024;
 /// A broker that is silent for so long is gone.
 const SILENCE: Duration = Duration::from_secs(45);
+/// No exchange is worked on for longer, whatever the broker says.
+const DEADLINE_MAX: Duration = Duration::from_secs(60);
 /// What is open at the end may take so long.
 const DRAIN: Duration = Duration::from_secs(15);
 
@@ -178,8 +180,13 @@ impl Stream {
         let id = open.exchange;
         let (shared, to_broker, done) =
             (Arc::clone(&self.shared), self.to_broker.clone(), done.clone());
+        // After its deadline the broker has given up: nothing is worth finishing then.
+        let deadline = Duration::from_millis(u64::from(open.deadline_ms)).min(DEADLINE_MAX);
         let task = tokio::spawn(async move {
-            exchange::exchange(&shared, &to_broker, open).await;
+            let exchange = exchange::exchange(&shared, &to_broker, open);
+            if tokio::time::timeout(deadline, exchange).await.is_err() {
+                tracing::warn!(broker = to_broker.broker, "an exchange took too long");
+            }
             let _ = done.send(id).await;
         });
         self.running.insert(id, task.abort_handle());

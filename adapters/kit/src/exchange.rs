@@ -4,7 +4,11 @@
 //! The order is in the types: a commitment needs a [`Verified`] request, a reveal needs the
 //! [`Proven`] log entry of that very commitment.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, PoisonError},
+    time::Duration,
+};
 
 use einmal_policy::{Question, Trust, decide, rules_document::EvidenceType};
 use einmal_protocol::{
@@ -192,10 +196,11 @@ fn open_person(node: &Node, request: &Request, sealed: &[u8]) -> Result<Person, 
     if Digest::of(sealed) != request.sealed_person_digest {
         return Err(not_opened);
     }
-    let Some(key) = node.sealing.for_sealed(sealed) else { return Err(not_opened) };
-    let plain = key
-        .open(SealKind::Person, &request.aad(), sealed)
-        .map_err(|_| Declined::Refused(Reason::PersonNotOpened))?;
+    let plain = {
+        let sealing = node.sealing.read().unwrap_or_else(PoisonError::into_inner);
+        sealing.open_sealed(SealKind::Person, &request.aad(), sealed)
+    };
+    let Some(plain) = plain else { return Err(not_opened) };
     let person = Person::from_plain(&plain).map_err(|error| {
         Declined::Refused(match error {
             PersonError::Form => Reason::PersonNotOpened,

@@ -10,7 +10,7 @@ use einmal_protocol::{
     digest::{hex, unhex},
     envelope::payload_type,
     key::SigningKey,
-    seal::{SealingPrivateKey, recipient_of},
+    seal::{Aad, SealKind, SealingPrivateKey, recipient_of},
     wire::v1::{Envelope, Kem, KeyCard, SealingKey},
 };
 use prost::Message;
@@ -79,7 +79,19 @@ impl SealingKeys {
         Ok((this, card))
     }
 
-    fn renew(&mut self, identity: &SigningKey, now_ms: u64) -> Result<Envelope, StartError> {
+    /// Whether keys are to be made or destroyed.
+    pub(crate) fn is_due(&self, now_ms: u64) -> bool {
+        let fresh = |key: &StoredKey| now_ms.saturating_add(CHANGE_MS) < key.not_after_ms;
+        let dead = |key: &StoredKey| now_ms >= key.not_after_ms.saturating_add(DESTROY_MS);
+        self.stored.keys.iter().any(dead) || !self.stored.keys.iter().any(fresh)
+    }
+
+    /// Destroys what is over, makes what is missing, and announces the rest in a new card.
+    pub(crate) fn renew(
+        &mut self,
+        identity: &SigningKey,
+        now_ms: u64,
+    ) -> Result<Envelope, StartError> {
         let alive = |key: &StoredKey| now_ms < key.not_after_ms.saturating_add(DESTROY_MS);
         self.stored.keys.retain(alive);
         let fresh = |key: &StoredKey| now_ms.saturating_add(CHANGE_MS) < key.not_after_ms;
@@ -130,9 +142,48 @@ impl SealingKeys {
         }
     }
 
-    /// The key that some sealed bytes are for.
-    pub(crate) fn for_sealed(&self, sealed: &[u8]) -> Option<&SealingPrivateKey> {
+    /// Opens what is sealed to one of these keys; nothing where it is for another, or changed.
+    pub(crate) fn open_sealed(
+        &self,
+        kind: SealKind,
+        aad: &Aad,
+        sealed: &[u8],
+    ) -> Option<Zeroizing<Vec<u8>>> {
         let id = recipient_of(sealed).ok()?;
-        self.keys.iter().find(|key| key.public().id() == id)
+        let key = self.keys.iter().find(|key| key.public().id() == id)?;
+        key.open(kind, aad, sealed).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_change_in_time_and_old_ones_are_destroyed() {
+        let folder = std::env::temp_dir().join(format!("einmal-sealing-{}", std::process::id()));
+        let identity = SigningKey::from_seed(&[1; 32]).unwrap();
+        let start = 1_000 * DAY_MS;
+        let (mut keys, first) = SealingKeys::open(&folder, "r", &identity, start).unwrap();
+        let aad = Aad::of_request(Digest::of(b"x"), 0);
+        let entropy = einmal_protocol::entropy::Entropy::new([1; 32]);
+        let public = keys.keys[0].public().clone();
+        let sealed = public.seal(SealKind::Person, &aad, b"somebody", entropy).unwrap();
+        assert!(!keys.is_due(start + CHANGE_MS - 1));
+        assert!(keys.is_due(start + CHANGE_MS));
+        let second = keys.renew(&identity, start + CHANGE_MS).unwrap();
+        let cards = [first, second].map(|card| KeyCard::decode(card.payload.as_slice()).unwrap());
+        assert_eq!(cards.each_ref().map(|card| (card.version, card.keys.len())), [(1, 1), (2, 2)]);
+        assert_eq!(cards[1].previous_digest, Digest::of(&cards[0].encode_to_vec()).to_vec());
+        assert!(keys.open_sealed(SealKind::Person, &aad, &sealed).is_some());
+        // A restart finds both; an hour after its end the first is gone, from the file too.
+        let (mut keys, _) = SealingKeys::open(&folder, "r", &identity, start + CHANGE_MS).unwrap();
+        assert!(keys.open_sealed(SealKind::Person, &aad, &sealed).is_some());
+        keys.renew(&identity, start + LIFE_MS + DESTROY_MS).unwrap();
+        assert!(keys.open_sealed(SealKind::Person, &aad, &sealed).is_none());
+        let (keys, _) =
+            SealingKeys::open(&folder, "r", &identity, start + LIFE_MS + DESTROY_MS).unwrap();
+        assert!(keys.open_sealed(SealKind::Person, &aad, &sealed).is_none());
+        let _ = std::fs::remove_dir_all(&folder);
     }
 }
