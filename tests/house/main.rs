@@ -18,4 +18,5 @@ mod foreign;
 mod house_rules;
 mod once;
 mod refusals;
+mod trust;
 mod world;
