@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     digest::Digest,
-    entropy::Entropy,
+    entropy::{Entropy, EntropyStream},
     request_id::RequestId,
     wire::v1::{Kem, Sealed},
 };
@@ -149,31 +149,9 @@ impl SealingPublicKey {
         let mut random = entropy.into_stream();
         let (encapsulated_key, ciphertext) = match &self.parsed {
             ParsedPublic::X25519(key) => {
-                let (encapsulated, ciphertext) =
-                    single_shot_seal_with_rng::<AesGcm256, HkdfSha256, X25519HkdfSha256>(
-                        &OpModeS::Base,
-                        key,
-                        kind.info(),
-                        plain,
-                        &aad.0,
-                        &mut random,
-                    )
-                    .map_err(|_| SealError::Key)?;
-                (encapsulated.to_bytes().to_vec(), ciphertext)
+                seal_to::<X25519HkdfSha256>(key, kind, aad, plain, &mut random)?
             }
-            ParsedPublic::XWing(key) => {
-                let (encapsulated, ciphertext) =
-                    single_shot_seal_with_rng::<AesGcm256, HkdfSha256, XWing>(
-                        &OpModeS::Base,
-                        key,
-                        kind.info(),
-                        plain,
-                        &aad.0,
-                        &mut random,
-                    )
-                    .map_err(|_| SealError::Key)?;
-                (encapsulated.to_bytes().to_vec(), ciphertext)
-            }
+            ParsedPublic::XWing(key) => seal_to::<XWing>(key, kind, aad, plain, &mut random)?,
         };
         Ok(Sealed { kem: self.kem.into(), key_id: self.id(), encapsulated_key, ciphertext }
             .encode_to_vec())
@@ -263,37 +241,54 @@ impl SealingPrivateKey {
         if sealed.kem() != self.kem || sealed.key_id != self.public.id() {
             return Err(SealError::OtherKey);
         }
-        let plain = match self.kem {
-            Kem::X25519 => {
-                let key = Deserializable::from_bytes(&self.bytes).map_err(|_| SealError::Key)?;
-                let encapsulated = Deserializable::from_bytes(&sealed.encapsulated_key)
-                    .map_err(|_| SealError::Form)?;
-                single_shot_open::<AesGcm256, HkdfSha256, X25519HkdfSha256>(
-                    &OpModeR::Base,
-                    &key,
-                    &encapsulated,
-                    kind.info(),
-                    &sealed.ciphertext,
-                    &aad.0,
-                )
-            }
-            Kem::XWing => {
-                let key = Deserializable::from_bytes(&self.bytes).map_err(|_| SealError::Key)?;
-                let encapsulated = Deserializable::from_bytes(&sealed.encapsulated_key)
-                    .map_err(|_| SealError::Form)?;
-                single_shot_open::<AesGcm256, HkdfSha256, XWing>(
-                    &OpModeR::Base,
-                    &key,
-                    &encapsulated,
-                    kind.info(),
-                    &sealed.ciphertext,
-                    &aad.0,
-                )
-            }
-            Kem::Unspecified => return Err(SealError::Kem),
-        };
-        plain.map(Zeroizing::new).map_err(|_| SealError::Open)
+        match self.kem {
+            Kem::X25519 => open_with::<X25519HkdfSha256>(&self.bytes, kind, aad, &sealed),
+            Kem::XWing => open_with::<XWing>(&self.bytes, kind, aad, &sealed),
+            Kem::Unspecified => Err(SealError::Kem),
+        }
     }
+}
+
+/// Encapsulated key and ciphertext.
+fn seal_to<K: HpkeKem>(
+    key: &K::PublicKey,
+    kind: SealKind,
+    aad: &Aad,
+    plain: &[u8],
+    random: &mut EntropyStream,
+) -> Result<(Vec<u8>, Vec<u8>), SealError> {
+    let mode = OpModeS::Base;
+    let (encapsulated, ciphertext) = single_shot_seal_with_rng::<AesGcm256, HkdfSha256, K>(
+        &mode,
+        key,
+        kind.info(),
+        plain,
+        &aad.0,
+        random,
+    )
+    .map_err(|_| SealError::Key)?;
+    Ok((encapsulated.to_bytes().to_vec(), ciphertext))
+}
+
+fn open_with<K: HpkeKem>(
+    private: &[u8],
+    kind: SealKind,
+    aad: &Aad,
+    sealed: &Sealed,
+) -> Result<Zeroizing<Vec<u8>>, SealError> {
+    let key = K::PrivateKey::from_bytes(private).map_err(|_| SealError::Key)?;
+    let encapsulated =
+        K::EncappedKey::from_bytes(&sealed.encapsulated_key).map_err(|_| SealError::Form)?;
+    single_shot_open::<AesGcm256, HkdfSha256, K>(
+        &OpModeR::Base,
+        &key,
+        &encapsulated,
+        kind.info(),
+        &sealed.ciphertext,
+        &aad.0,
+    )
+    .map(Zeroizing::new)
+    .map_err(|_| SealError::Open)
 }
 
 /// The id of the key that some sealed bytes are for.
