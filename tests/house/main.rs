@@ -18,5 +18,6 @@ mod foreign;
 mod house_rules;
 mod once;
 mod refusals;
+mod streams;
 mod trust;
 mod world;
