@@ -11,18 +11,3 @@ pub mod keeper;
 pub mod pages;
 pub mod serve;
 pub mod trusted;
-
-use std::sync::Arc;
-
-/// Where the time comes from: UTC milliseconds since 1970.
-pub type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
-
-/// The system's clock.
-pub fn system_clock() -> Clock {
-    Arc::new(|| {
-        std::time::SystemTime::now()
-            .duration_since(std::time::UNIX_EPOCH)
-            .map(|since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
-            .unwrap_or_default()
-    })
-}

@@ -118,14 +118,13 @@ pub async fn start(config: &CockpitConfig, clock: Clock) -> Result<Running, Serv
         .local_addr()
         .map_err(|error| ServeError::Port { at: config.listen, problem: error.to_string() })?;
     let login = DemoLogin::new(config.demo_persons.clone())?;
-    let now = clock.clone();
     let pages = Pages {
         keeper: connect_in_process(keeper.clone()),
         vocabulary: Arc::clone(&trusted) as Arc<dyn pages::Vocabulary>,
         login: Arc::new(login),
         ledger,
         secure_cookies: config.secure_cookies,
-        clock: Arc::new(move || now.now_ms()),
+        clock: clock.clone(),
     };
     let stop = CancellationToken::new();
     let stopped = stop.clone();
@@ -155,10 +154,8 @@ async fn open_keeper(
         index: config.state.join("index.sqlite"),
         ledger: ledger.clone(),
     };
-    let now = clock.clone();
-    let now: crate::Clock = Arc::new(move || now.now_ms());
     let archive = Arc::clone(trusted) as Arc<dyn crate::keeper::Archive>;
-    Ok(Keeper::open(settings, archive, now).await?)
+    Ok(Keeper::open(settings, archive, clock.clone()).await?)
 }
 
 #[derive(Clone)]

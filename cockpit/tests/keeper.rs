@@ -3,8 +3,6 @@
 
 mod house;
 
-use std::sync::atomic::Ordering;
-
 use einmal_cockpit::{
     export::{ExportError, ExportFile},
     finding::Finding,
@@ -350,7 +348,7 @@ async fn records_of_two_days_are_both_found_until_they_are_too_old() {
     house.exchange(&tomorrow);
     house.catch_up().await.unwrap();
     assert_eq!(house.records(&canary()).await.len(), 2);
-    house.time.store(NOW + 732 * DAY_MS, Ordering::Relaxed);
+    house.clock.shift_ms((732 * DAY_MS).cast_signed());
     assert_eq!(house.records(&canary()).await.len(), 1);
 }
 

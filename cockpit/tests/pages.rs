@@ -7,8 +7,6 @@ mod house;
 #[path = "house/words.rs"]
 mod words;
 
-use std::sync::atomic::Ordering;
-
 use axum::{
     Router,
     body::{Body, to_bytes},
@@ -233,7 +231,7 @@ async fn forms_from_elsewhere_and_wrong_logins_are_refused() {
     assert!(answer.status.is_client_error() && answer.text.contains("Das Formular ist abgelaufen"));
 
     assert_eq!(browser.get("/zugriffe").await.status, StatusCode::OK);
-    house.time.fetch_add(IDLE_MS + 1, Ordering::Relaxed);
+    house.clock.shift_ms((IDLE_MS + 1).cast_signed());
     assert_eq!(browser.get("/zugriffe").await.status, StatusCode::SEE_OTHER, "idle too long");
 }
 

@@ -29,7 +29,7 @@ pub use index::IndexError;
 pub use service::{connect_in_process, service};
 pub use tail::{Entry, Intake, IntakeError, Taken};
 
-use crate::Clock;
+use einmal_peer::Clock;
 use index::Index;
 
 /// An access record can be found for this many days.
@@ -111,7 +111,7 @@ impl Keeper {
         clock: Clock,
     ) -> Result<Self, KeeperError> {
         let KeeperSettings { participant, identity, files, index, ledger } = settings;
-        let days = DayKeys::open(participant, identity, files, clock())?;
+        let days = DayKeys::open(participant, identity, files, clock.now_ms())?;
         let index = Index::open(&index, ledger.name()).await?;
         let ring = days.ring();
         Ok(Self { days: Arc::new(Mutex::new(days)), ring, index, ledger, archive, clock })

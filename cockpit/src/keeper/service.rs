@@ -90,7 +90,7 @@ impl Keeper {
                  date and birth place",
             ));
         }
-        let oldest = day_of((self.clock)()).saturating_sub(DAYS_KEPT);
+        let oldest = day_of(self.clock.now_ms()).saturating_sub(DAYS_KEPT);
         let days = self.ring.since(oldest);
         Ok(days.iter().flat_map(|day| forms.iter().map(|form| day.tag(form))).collect())
     }

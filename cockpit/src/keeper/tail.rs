@@ -17,7 +17,7 @@ use super::{
     index::{Index, IndexError, Noted},
     open::Opener,
 };
-use crate::Clock;
+use einmal_peer::Clock;
 
 pub use einmal_protocol::wire::ledger::v1::Entry;
 
@@ -111,7 +111,7 @@ impl Intake {
     async fn try_take(&mut self, entries: Vec<Entry>, note: &str) -> Result<Taken, IntakeError> {
         let checkpoint = Checkpoint::parse(note, &self.ledger)?;
         let mut tree = self.index.tree().await?;
-        let oldest = day_of((self.clock)()).saturating_sub(DAYS_KEPT);
+        let oldest = day_of(self.clock.now_ms()).saturating_sub(DAYS_KEPT);
         for entry in entries {
             self.wait(entry, tree.size(), oldest).await?;
         }
@@ -135,7 +135,7 @@ impl Intake {
         let entries = std::mem::take(&mut self.pending);
         self.pending_bytes = 0;
         let noted = self.open_all(entries).await?;
-        let at_ms = (self.clock)();
+        let at_ms = self.clock.now_ms();
         self.index.append(&nodes, &noted, (&checkpoint, at_ms), &self.ring).await?;
         Ok(Taken { size: checkpoint.size(), pending: 0 })
     }

@@ -32,7 +32,7 @@ pub use session::{IDLE_MS, LIFE_MS, SESSIONS_MAX};
 pub use vocabulary::Vocabulary;
 pub use words::Lang;
 
-use crate::Clock;
+use einmal_peer::Clock;
 use session::Sessions;
 
 /// Forms are short.

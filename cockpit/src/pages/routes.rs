@@ -149,7 +149,7 @@ pub(crate) async fn login(
     }
     let Some(person) = person else { return login_page(&app, &v, true) };
     // A new cookie: one that was there before the login must not become a session.
-    let Some(cookie) = app.sessions.begin(&person, (app.pages.clock)()) else {
+    let Some(cookie) = app.sessions.begin(&person, app.pages.clock.now_ms()) else {
         return trouble(&v, Trouble::Busy);
     };
     let mut response = go("/zugriffe");

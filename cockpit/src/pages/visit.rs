@@ -132,7 +132,7 @@ fn visit(app: &App, request: &Request, chosen: Option<Lang>) -> Visit {
     let lang =
         chosen.or_else(|| cookie(headers, LANG_COOKIE).and_then(Lang::parse)).unwrap_or_default();
     let cookie = cookie(headers, cookie_name(app.pages.secure_cookies)).and_then(Cookie::parse);
-    let now_ms = (app.pages.clock)();
+    let now_ms = app.pages.clock.now_ms();
     let person = cookie.as_ref().and_then(|cookie| app.sessions.person(cookie, now_ms));
     let path = request.uri().path().to_owned();
     let here = match query(request, "seite").filter(|page| is_page_token(page)) {

@@ -17,13 +17,11 @@ use std::{
     },
 };
 
-use einmal_cockpit::{
-    Clock,
-    keeper::{
-        DayKeyFiles, Entry, Intake, IntakeError, Keeper, KeeperSettings, NoArchive, Participants,
-        Taken, connect_in_process,
-    },
+use einmal_cockpit::keeper::{
+    DayKeyFiles, Entry, Intake, IntakeError, Keeper, KeeperSettings, NoArchive, Participants,
+    Taken, connect_in_process,
 };
+use einmal_peer::Clock;
 use einmal_protocol::{
     Digest, RequestId, batch,
     commitment::{Commitment, Slot},
@@ -176,7 +174,7 @@ pub(crate) struct House {
     pub(crate) folder: PathBuf,
     pub(crate) keeper: Keeper,
     pub(crate) intake: Intake,
-    pub(crate) time: Arc<AtomicU64>,
+    pub(crate) clock: Clock,
     pub(crate) entries: Vec<Entry>,
     pub(crate) edge: Edge,
     counter: u64,
@@ -224,27 +222,22 @@ pub(crate) fn fresh_folder() -> PathBuf {
 impl House {
     pub(crate) async fn build() -> Self {
         let folder = fresh_folder();
-        let time = Arc::new(AtomicU64::new(NOW));
-        let keeper = open_keeper(&folder, Self::clock(&time)).await;
+        let clock = Clock::standing_at(NOW);
+        let keeper = open_keeper(&folder, clock.clone()).await;
         let intake = keeper.intake(known());
         Self {
             folder,
             keeper,
             intake,
-            time,
+            clock,
             entries: Vec::new(),
             edge: Edge::default(),
             counter: 0,
         }
     }
 
-    pub(crate) fn clock(time: &Arc<AtomicU64>) -> Clock {
-        let time = time.clone();
-        Arc::new(move || time.load(Ordering::Relaxed))
-    }
-
     pub(crate) async fn reopen(&mut self) {
-        self.keeper = open_keeper(&self.folder, Self::clock(&self.time)).await;
+        self.keeper = open_keeper(&self.folder, self.clock.clone()).await;
         self.intake = self.keeper.intake(known());
     }
 
@@ -258,7 +251,7 @@ impl House {
     }
 
     pub(crate) fn day_key(&self, at_ms: u64) -> SealingPublicKey {
-        let card = self.keeper.card(self.time.load(Ordering::Relaxed)).unwrap();
+        let card = self.keeper.card(self.clock.now_ms()).unwrap();
         let card = KeyCard::decode(card.payload.as_slice()).unwrap();
         let day = u64::from(day_of(at_ms)) * DAY_MS;
         let key =

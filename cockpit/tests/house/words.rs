@@ -86,6 +86,6 @@ pub(crate) fn pages(house: &House) -> Pages {
         login: Arc::new(DemoLogin::new(persons).unwrap()),
         ledger: ledger_key(),
         secure_cookies: false,
-        clock: House::clock(&house.time),
+        clock: house.clock.clone(),
     }
 }
