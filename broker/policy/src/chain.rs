@@ -53,7 +53,9 @@ impl Candidate<'_> {
             if self.version == before.version && self.digest.to_hex() != before.digest {
                 return Err(ChainError::Fork { what, version: self.version });
             }
-            if self.version == before.version + 1 && self.previous != Some(&before.digest) {
+            if before.version.checked_add(1) == Some(self.version)
+                && self.previous != Some(&before.digest)
+            {
                 return Err(ChainError::Previous { what, version: self.version });
             }
         }
@@ -142,5 +144,7 @@ mod tests {
         ));
         assert!(candidate(2, Some(&one.digest)).accept(Some(&two), 99).is_ok());
         assert!(candidate(9, Some("skipped")).accept(Some(&two), 0).is_ok());
+        let last = candidate(u64::MAX, Some("skipped")).accept(Some(&two), 0).unwrap();
+        assert!(candidate(u64::MAX, Some("skipped")).accept(Some(&last), 0).is_ok());
     }
 }

@@ -326,4 +326,4 @@ fn failure(error: impl std::fmt::Display) -> PolicyFailure {
 
 #[cfg(test)]
 #[path = "decide_tests.rs"]
-mod tests;
+pub(crate) mod tests;

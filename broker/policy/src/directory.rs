@@ -206,6 +206,12 @@ impl Directory {
             |entry| &entry.id,
             |entry| with_keys(entry, &entry.id, &entry.keys),
         )?;
+        // Both have key cards, found by id alone: one id for both, and a register could make the
+        // keys that a keeper's records are sealed to.
+        if let Some(both) = document.keepers.iter().find(|entry| registers.contains_key(&entry.id))
+        {
+            return Err(DirectoryError::Twice { id: both.id.clone() });
+        }
         let mut ledgers = HashMap::new();
         for entry in &document.ledgers {
             let bad = || DirectoryError::Malformed { what: "ledger", id: entry.origin.clone() };

@@ -2,7 +2,7 @@
 //! The rules, compiled: policies parsed and strictly validated, their own tests passed.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     str::FromStr,
     sync::{Arc, PoisonError, RwLock},
 };
@@ -70,6 +70,8 @@ impl Rules {
         let texts = policies.iter().map(text_of).collect::<Result<_, _>>()?;
         let evidence_types = check_evidence_types(&document)?;
         let purposes = check_purposes(&document)?;
+        check_areas(&document)?;
+        check_names(&policies, &evidence_types, &purposes)?;
         let rules = Self {
             document,
             digest,
@@ -121,6 +123,7 @@ impl Rules {
         &self.schema
     }
 
+    #[cfg(test)]
     pub(crate) fn all_policies(&self) -> &[Policy] {
         &self.policies
     }
@@ -254,6 +257,61 @@ fn check_purposes(document: &RulesDocument) -> Result<HashMap<String, Purpose>, 
     Ok(found)
 }
 
+fn check_areas(document: &RulesDocument) -> Result<(), RulesError> {
+    let mut found = HashSet::new();
+    for area in &document.areas {
+        let bad =
+            |problem: &str| RulesError::Area { id: area.id.clone(), problem: problem.to_owned() };
+        if !is_id(&area.id) {
+            return Err(bad("the id is malformed"));
+        }
+        if !found.insert(&area.id) {
+            return Err(bad("it is there twice"));
+        }
+    }
+    // Every area that is misspelt is another one, so a refusal would be expected for the wrong
+    // reason.
+    for test in &document.tests {
+        let areas = [&test.authority_area, &test.register_area];
+        if let Some(unknown) = areas.into_iter().find(|area| !found.contains(area)) {
+            let problem = format!("the rules have no area `{unknown}`");
+            return Err(RulesError::Test { name: test.name.clone(), problem });
+        }
+    }
+    Ok(())
+}
+
+/// A `forbid` whose purpose or field is misspelt forbids nothing, and strict validation knows
+/// types but no names.
+fn check_names(
+    policies: &[Policy],
+    evidence_types: &HashMap<String, EvidenceType>,
+    purposes: &HashMap<String, Purpose>,
+) -> Result<(), RulesError> {
+    for policy in policies {
+        for uid in policy.entity_literals() {
+            let id = uid.id().unescaped();
+            let known = match uid.type_name().to_string().as_str() {
+                "Purpose" => purposes.contains_key(id),
+                "EvidenceType" => evidence_types.contains_key(id),
+                "Field" => id.split_once('/').is_some_and(|(kind, name)| {
+                    evidence_types
+                        .get(kind)
+                        .is_some_and(|kind| kind.fields.iter().any(|field| field.name == name))
+                }),
+                // Authorities and their kinds stand in the directory; the schema has the rest.
+                _ => true,
+            };
+            if !known {
+                let policy = policy.id();
+                let problem = format!("policy `{policy}` names {uid}, which the rules do not have");
+                return Err(RulesError::Policies(problem));
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Whether a policy could speak about this asker and evidence type. A scope that is open, or uses
 /// `in` or `is`, belongs to every slice that it could reach.
 pub(crate) fn reaches(policy: &Policy, asker: &Asker, evidence_type: &str) -> bool {
@@ -313,6 +371,14 @@ pub enum RulesError {
         /// What is wrong.
         problem: String,
     },
+    /// An administrative area.
+    #[error("area `{id}`: {problem}")]
+    Area {
+        /// Its id.
+        id: String,
+        /// What is wrong.
+        problem: String,
+    },
     /// One of the rules' own tests.
     #[error("the rules' own test `{name}` fails: {problem}")]
     Test {
@@ -322,3 +388,7 @@ pub enum RulesError {
         problem: String,
     },
 }
+
+#[cfg(test)]
+#[path = "rules_tests.rs"]
+mod tests;

@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: EUPL-1.2
+//! Rules that are not sound are not loaded, and the message says why.
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::decide::tests::{OPEN, parse, small};
+
+#[test]
+fn policies_that_are_not_sound_are_not_loaded() {
+    let open = |head: &str| format!("{head} permit (principal, action, resource);");
+    let when = |condition: &str| {
+        let head = r#"@id("a") @legal_basis("§ 1") permit (principal, action, resource)"#;
+        format!("{head} when {{ {condition} }};")
+    };
+    let cases = [
+        (open(r#"@legal_basis("§ 1")"#), "without a good @id"),
+        (open(r#"@id("Not An Id") @legal_basis("§ 1")"#), "without a good @id"),
+        (format!("{OPEN}{OPEN}"), "duplicate"),
+        (open(r#"@id("a")"#), "`a` has no @legal_basis"),
+        (open(r#"@id("a") @legal_basis("")"#), "`a` has no @legal_basis"),
+        (when("resource.shoe_size == 1"), "shoe_size"),
+        (when("context.purpose == \"p0\""), "types"),
+        // Warnings count: a policy that can never speak is a mistake.
+        (when("false"), "impossible"),
+        (OPEN.replace("principal,", "principal == ?principal,"), "templates are not taken"),
+        (OPEN.replace("principal,", "principal in Purpose::\"p\","), "applicable action"),
+        // A misspelt guard would guard nothing.
+        (when("context.purpose == Purpose::\"p2\""), "names Purpose::\"p2\""),
+        (when("resource == Field::\"t0/f2\""), "names Field::\"t0/f2\""),
+        (when("resource == Field::\"t0\""), "names Field::\"t0\""),
+        (OPEN.replace("resource)", "resource in EvidenceType::\"t2\")"), "names EvidenceType"),
+        ("permit (".to_owned(), "not accepted"),
+    ];
+    for (policies, expected) in cases {
+        let error = parse(&small(&policies)).unwrap_err();
+        assert!(matches!(error, RulesError::Policies(_)), "{policies}: {error}");
+        assert!(error.to_string().contains(expected), "{policies}: {error}");
+    }
+    for (schema, expected) in [
+        (format!("{SCHEMA} entity Bool;"), "shadow"),
+        (SCHEMA.replace("entity Purpose", "entity Other"), "Purpose"),
+    ] {
+        let mut rules = small(OPEN);
+        rules["schema"] = json!(schema);
+        let error = parse(&rules).unwrap_err();
+        assert!(matches!(error, RulesError::Schema(_)), "{error}");
+        assert!(error.to_string().contains(expected), "{error}");
+    }
+}
+
+#[test]
+fn documents_that_are_not_sound_are_not_loaded() {
+    let test = |key: &str, value: Value| {
+        let mut test = json!({
+            "name": "t", "authority_kind": "k0", "authority_area": "here",
+            "register_area": "here", "evidence_type": "t0", "fields": ["f0"], "purpose": "p0",
+            "initiation": "application", "idnr_used": false, "permitted": true,
+        });
+        test[key] = value;
+        json!([test])
+    };
+    let cases = [
+        ("/tests", test("permitted", json!(false)), "own test `t` fails: all fields"),
+        ("/tests", test("fields", json!(["f9"])), "no such field"),
+        ("/tests", test("purpose", json!("p")), "group of purposes"),
+        ("/tests", test("evidence_type", json!("t9")), "no such evidence type"),
+        ("/tests", test("register_area", json!("nowhere")), "no area `nowhere`"),
+        ("/areas/0/id", json!("Over There"), "the id is malformed"),
+        ("/tests", test("initiation", json!("whim")), "`whim` is no initiation"),
+        ("/policies", json!(""), "own test `good` fails: refused: f0"),
+        ("/evidence_types/0/id", json!("T 0"), "the id is malformed"),
+        ("/evidence_types/0/size", json!(511), "512 bytes to 2 MiB"),
+        ("/evidence_types/0/size", json!(2 * 1024 * 1024 + 1), "512 bytes to 2 MiB"),
+        ("/evidence_types/0/slots", json!(0), "1 to 32 slots"),
+        ("/evidence_types/0/slots", json!(33), "1 to 32 slots"),
+        ("/evidence_types/0/earliest_ms", json!(10_001), "at most 10,000 ms"),
+        ("/evidence_types/0/fields", json!([]), "good and distinct names"),
+        ("/evidence_types/0/fields/1/name", json!("f0"), "good and distinct names"),
+        ("/evidence_types/0/fields/1/name", json!("a/b"), "good and distinct names"),
+        ("/evidence_types/1/id", json!("t0"), "`t0`: it is there twice"),
+        ("/purposes/0/parent", json!("p1"), "`p`: its parent must stand before it"),
+        ("/purposes/1/parent", json!("p0"), "`p0`: its parent must stand before it"),
+        ("/purposes/1/parent", json!("nobody"), "`p0`: its parent must stand before it"),
+        ("/purposes/2/id", json!("p0"), "`p0`: it is there twice"),
+        ("/purposes/2/legal_basis", json!([]), "the legal basis missing"),
+        ("/areas/1/id", json!("here"), "`here`: it is there twice"),
+        ("/stray", json!(1), "unknown field `stray`"),
+        ("/areas/0/stray", json!(1), "unknown field `stray`"),
+        ("/purposes/0/texts/stray", json!(1), "unknown field `stray`"),
+        ("/evidence_types/0/stray", json!(1), "unknown field `stray`"),
+        ("/evidence_types/0/fields/0/stray", json!(1), "unknown field `stray`"),
+        ("/tests/0/stray", json!(1), "unknown field `stray`"),
+    ];
+    let mut good = small(OPEN);
+    good["tests"] = test("name", json!("good"));
+    assert!(parse(&good).is_ok());
+    for (pointer, value, expected) in cases {
+        let mut rules = good.clone();
+        let (parent, key) = pointer.rsplit_once('/').unwrap();
+        match rules.pointer_mut(pointer) {
+            Some(place) => *place = value,
+            None => rules.pointer_mut(parent).unwrap()[key] = value,
+        }
+        let error = parse(&rules).unwrap_err().to_string();
+        assert!(error.contains(expected), "{pointer}: {error}");
+    }
+    let bytes = serde_json::to_vec(&good).unwrap();
+    assert!(Rules::parse(&bytes[..bytes.len() - 1]).is_err());
+    assert!(Rules::parse(&[&bytes[..], b"{}"].concat()).is_err());
+}
