@@ -2,7 +2,7 @@
 //! `einmal request`
 
 use std::{
-    io::Read,
+    io::{Read, Write},
     path::{Path, PathBuf},
 };
 
@@ -131,14 +131,15 @@ pub async fn run(args: Args) -> Result<(), Exit> {
         return explain(&client, &ask).await;
     }
     let received = client.ask(ask).await?;
-    print(&received)?;
     let used = match received.outcome {
         Outcome::Found if args.discard => Use::Discarded,
         Outcome::Found => Use::Used,
         _ => Use::NothingFound,
     };
+    // Before it is printed: a reader that goes away must not leave it unreported.
     client.report_use(&received, used).await?;
-    Ok(client.save()?)
+    client.save()?;
+    print(&received)
 }
 
 fn person(path: &Path) -> Result<Person, Exit> {
@@ -187,8 +188,8 @@ fn print(received: &Received) -> Result<(), Exit> {
             "size": received.proven.checkpoint().size(),
         },
     });
-    println!("{}", serde_json::to_string_pretty(&object).map_err(Exit::failed)?);
-    Ok(())
+    let text = serde_json::to_string_pretty(&object).map_err(Exit::failed)?;
+    writeln!(std::io::stdout(), "{text}").map_err(Exit::failed)
 }
 
 async fn explain(client: &Client, ask: &Ask) -> Result<(), Exit> {

@@ -159,7 +159,7 @@ pub fn run(args: Args) -> Result<(), Exit> {
             check_expiry("rules", document.expires_at_ms, Clock::system().now_ms())
                 .map_err(Exit::refused)?;
             println!(
-                "rules version {} are good: {} evidence types, {} purposes, {} tests pass",
+                "version {} of the rules is good: {} evidence types, {} purposes, {} tests pass",
                 document.version,
                 document.evidence_types.len(),
                 document.purposes.len(),

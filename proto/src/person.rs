@@ -107,10 +107,9 @@ impl PersonQuery {
                 birth_date: birth_date.clone(),
                 ..v1::Subject::default()
             },
-            Self::Residence { family_name, birth_date, place, .. } => v1::Subject {
+            Self::Residence { family_name, birth_date, .. } => v1::Subject {
                 birth_name: family_name.clone(),
                 birth_date: birth_date.clone(),
-                birth_place: place.clone(),
                 ..v1::Subject::default()
             },
         }

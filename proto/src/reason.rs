@@ -161,9 +161,6 @@ reasons! {
     /// Ledger cannot append.
     LedgerUnavailable "LEDGER_UNAVAILABLE" Unavailable
         "the ledger cannot log, so nothing may be released" "try again; the broker's operator sees the reason in its log";
-    /// No key card.
-    NoKeyCard "NO_KEY_CARD" Unavailable
-        "there is no current key card of the recipient" "start the register's adapter or the keeper once, so that it publishes one";
     /// Shutting down.
     Draining "DRAINING" Unavailable
         "this broker is about to stop" "try another broker";

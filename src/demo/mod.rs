@@ -121,18 +121,20 @@ async fn live(args: &Args, folder: &std::path::Path) -> Result<(), Exit> {
 fn tell(plan: &Plan, house: &House) {
     let folder = plan.folder.display();
     let public = house.broker.public.map(|at| at.to_string()).unwrap_or_default();
+    // As this program was called, since `einmal` need not be on the path.
+    let einmal = std::env::args().next().unwrap_or_else(|| "einmal".to_owned());
     let metrics = house.broker.metrics.map(|at| at.to_string()).unwrap_or_default();
     eprintln!(
         "\n\
          Read it as the citizen:   http://{}/  (choose a person on the login page)\n\
          \x20                         open a record, then \"export\", and check it offline:\n\
-         \x20                         einmal verify <export.json> --root {folder}/trust/root.signed\n\
-         Ask more:                 einmal request --config {folder}/client.toml \\\n\
+         \x20                         {einmal} verify <export.json> --root {folder}/trust/root.signed\n\
+         Ask more:                 {einmal} request --config {folder}/client.toml \\\n\
          \x20                           --person {folder}/person.toml --evidence residence-registration \\\n\
          \x20                           --fields street,postcode,place --purpose parental-allowance\n\
          Ask what is not allowed:  the same with --purpose child-benefit, or with --explain\n\
-         The ledger:               einmal ledger show --config {folder}/broker.toml\n\
-         \x20                         http://{public}/checkpoint\n\
+         The ledger:               {einmal} ledger show --config {folder}/broker.toml\n\
+         \x20                         http://{public}/checkpoint  (published once a minute)\n\
          Figures:                  http://{metrics}/metrics\n\
          \n\
          Ctrl-C ends it.",

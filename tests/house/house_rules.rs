@@ -106,6 +106,7 @@ fn sample_configurations_decode() {
     toml::from_str::<einmal::adapter::AdapterConfig>(&sample("adapter.toml")).unwrap();
     toml::from_str::<einmal_cockpit::serve::CockpitConfig>(&sample("cockpit.toml")).unwrap();
     toml::from_str::<einmal::request::ClientConfig>(&sample("client.toml")).unwrap();
+    einmal_adapters::SourcesConfig::parse(&sample("register-example.toml")).unwrap();
 }
 
 #[test]

@@ -12,13 +12,14 @@ use einmal_peer::{
 };
 use einmal_protocol::{
     Reason, RequestId, batch,
+    envelope::payload_type,
     leaf::LeafKind,
     wire::{
         evidence::v1::{
             RequestEvidenceRequest, RequestEvidenceResponse,
             evidence_service_client::EvidenceServiceClient,
         },
-        v1::{Initiation, Request, SignedRequest},
+        v1::{Body, Envelope, Initiation, RegisterRefusal, Request, SignedRequest, body},
     },
 };
 use prost::Message;
@@ -231,6 +232,13 @@ async fn register_s_own_refusals_come_through_signed_and_logged() {
     });
     let before = size(&world);
     assert_eq!(reason(send(&mut evidence, lied, &prepared).await), Some(Reason::DeclaredNotReal));
-    assert_eq!(kinds(&world, before).await, [LeafKind::Refusal]);
+    let entries = world.house.broker.broker.ledger.entries(before, 10).await.unwrap();
+    let body = Body::decode(entries[0].body.as_deref().unwrap()).unwrap();
+    let Some(body::Kind::Refusal(logged)) = body.kind else { panic!("no refusal") };
+    let envelope = Envelope::decode(logged.register_refusal.as_slice()).unwrap();
+    let trust = world.house.broker.broker.trust.current();
+    let keys = &trust.directory.register("bzst").unwrap().keys;
+    let payload = envelope.verified(payload_type::REFUSAL, keys).unwrap();
+    assert_eq!(RegisterRefusal::decode(payload).unwrap().reason, "DECLARED_NOT_REAL");
     world.house.stop().await;
 }

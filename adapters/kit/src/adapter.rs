@@ -34,8 +34,12 @@ use crate::{
     sealing::SealingKeys,
 };
 
-/// Sealing keys are looked at this often.
-const RENEW: Duration = Duration::from_secs(600);
+/// Rules, directory and sealing keys are looked at this often.
+const RENEW: Duration = Duration::from_secs(60);
+/// A broker may take so long to take a card.
+const PUBLISH: Duration = Duration::from_secs(30);
+/// Streams that have not ended so long after they were told to are cut.
+const STOP: Duration = Duration::from_secs(20);
 
 /// What an adapter needs beside its registers.
 pub struct AdapterSetup {
@@ -170,10 +174,17 @@ async fn stay_attached(
     while !stop.is_cancelled() {
         let began = std::time::Instant::now();
         let attached = async {
-            publish_cards(&shared, &channel).await?;
+            tokio::select! {
+                renewed = renew_trust(&shared, &channel) => renewed?,
+                () = stop.cancelled() => return Ok(()),
+            }
+            tokio::select! {
+                published = publish_cards(&shared, &channel) => published?,
+                () = stop.cancelled() => return Ok(()),
+            }
             tokio::select! {
                 ended = attach::attach(&shared, channel.clone(), &broker, &ledger, &stop) => ended,
-                ended = keep_cards_fresh(&shared, &channel) => ended,
+                ended = keep_fresh(&shared, &channel) => ended,
             }
         };
         match attached.await {
@@ -199,38 +210,60 @@ async fn stay_attached(
     }
 }
 
-async fn publish_cards(shared: &Shared, channel: &Channel) -> Result<(), Status> {
-    for node in shared.nodes.values() {
-        let card = node.card.read().unwrap_or_else(PoisonError::into_inner).clone();
-        publish(channel.clone(), card).await?;
+/// Takes newer rules and directory, if the broker has them: otherwise everything that it permits
+/// by them would be refused here. What is not accepted leaves the trust as it was.
+async fn renew_trust(shared: &Shared, channel: &Channel) -> Result<(), Status> {
+    let documents = tokio::time::timeout(PUBLISH, trust::fetch(channel.clone()))
+        .await
+        .map_err(|_| Status::deadline_exceeded("the broker does not hand out its trust"))??;
+    if let Err(error) = shared.trust.renew(documents, shared.clock.now_ms()) {
+        tracing::error!(%error, "alarm: the broker's rules or directory are not accepted");
     }
     Ok(())
 }
 
-/// Changes sealing keys in time while a stream lasts, and announces them. Ends only where the
-/// broker does not take a card: the stream is then begun anew.
-async fn keep_cards_fresh(shared: &Shared, channel: &Channel) -> Result<(), Status> {
+async fn publish_cards(shared: &Shared, channel: &Channel) -> Result<(), Status> {
+    for node in shared.nodes.values() {
+        let card = node.card.read().unwrap_or_else(PoisonError::into_inner).clone();
+        tokio::time::timeout(PUBLISH, publish(channel.clone(), card))
+            .await
+            .map_err(|_| Status::deadline_exceeded("the broker does not take a key card"))??;
+    }
+    Ok(())
+}
+
+/// Takes newer trust while a stream lasts, changes sealing keys in time and announces them. Ends
+/// only where the broker fails: the stream is then begun anew.
+async fn keep_fresh(shared: &Shared, channel: &Channel) -> Result<(), Status> {
     loop {
         tokio::time::sleep(RENEW).await;
+        renew_trust(shared, channel).await?;
         let now_ms = shared.clock.now_ms();
+        let mut changed = false;
         for node in shared.nodes.values() {
-            if let Err(error) = node.renew(now_ms) {
-                tracing::error!(register = node.id, %error, "sealing keys are not renewed");
+            match node.renew(now_ms) {
+                Ok(renewed) => changed |= renewed,
+                Err(error) => {
+                    tracing::error!(register = node.id, %error, "sealing keys are not renewed");
+                }
             }
         }
-        publish_cards(shared, channel).await?;
+        if changed {
+            publish_cards(shared, channel).await?;
+        }
     }
 }
 
 impl Node {
-    /// Makes and destroys sealing keys where it is time.
-    fn renew(&self, now_ms: u64) -> Result<(), StartError> {
+    /// Makes and destroys sealing keys where it is time; whether there is a new card.
+    fn renew(&self, now_ms: u64) -> Result<bool, StartError> {
         let mut sealing = self.sealing.write().unwrap_or_else(PoisonError::into_inner);
-        if sealing.is_due(now_ms) {
+        let due = sealing.is_due(now_ms);
+        if due {
             let card = sealing.renew(&self.identity, now_ms)?;
             *self.card.write().unwrap_or_else(PoisonError::into_inner) = card;
         }
-        Ok(())
+        Ok(due)
     }
 }
 
@@ -238,7 +271,11 @@ impl Adapter {
     /// Ends: tells the brokers, lets what is open end, closes the streams.
     pub async fn stop(mut self) {
         self.stop.cancel();
-        while self.streams.join_next().await.is_some() {}
+        let ended = async { while self.streams.join_next().await.is_some() {} };
+        if tokio::time::timeout(STOP, ended).await.is_err() {
+            tracing::warn!("a broker keeps a stream open; it is cut");
+            self.streams.shutdown().await;
+        }
         if let Err(error) = self.shared.seen.save() {
             tracing::error!(%error, "the last checkpoint cannot be kept");
         }

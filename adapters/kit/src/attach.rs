@@ -9,8 +9,9 @@ use einmal_protocol::{
     note::Checkpoint,
     receipt::{self, Proven, ReceiptError},
     wire::register::v1::{
-        AttachRequest, Credit, Drain, Heartbeat, Hello, Logged, Open, attach_request as to_broker,
-        attach_response as from_broker, register_service_client::RegisterServiceClient,
+        AttachRequest, AttachResponse, Credit, Drain, Heartbeat, Hello, Logged, Open, Welcome,
+        attach_request as to_broker, attach_response as from_broker,
+        register_service_client::RegisterServiceClient,
     },
 };
 use tokio::{
@@ -19,7 +20,7 @@ use tokio::{
 };
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
-use tonic::{Status, transport::Channel};
+use tonic::{Status, Streaming, transport::Channel};
 
 use crate::{adapter::Shared, exchange};
 
@@ -32,6 +33,8 @@ const SILENCE: Duration = Duration::from_secs(45);
 const DEADLINE_MAX: Duration = Duration::from_secs(60);
 /// What is open at the end may take so long.
 const DRAIN: Duration = Duration::from_secs(15);
+/// After its last message a stream may take so long to be closed by the broker as well.
+const CLOSE: Duration = Duration::from_secs(2);
 
 /// The way from an exchange to the broker.
 #[derive(Clone)]
@@ -89,14 +92,11 @@ pub(crate) async fn attach(
     let hello = Hello { registers, seen_size, credits: shared.credits };
     let first = AttachRequest { message: Some(to_broker::Message::Hello(hello)) };
     sender.send(first).await.map_err(|_| Status::internal("the queue is gone"))?;
-    let mut responses = RegisterServiceClient::new(channel.clone())
-        .max_decoding_message_size(MESSAGE_MAX)
-        .attach(ReceiverStream::new(requests))
-        .await?
-        .into_inner();
-    let welcome = match responses.message().await?.and_then(|response| response.message) {
-        Some(from_broker::Message::Welcome(welcome)) => welcome,
-        _ => return Err(Status::invalid_argument("the broker's first message is no welcome")),
+    let (mut responses, welcome) = tokio::select! {
+        greeted = tokio::time::timeout(SILENCE, greet(channel.clone(), requests)) => {
+            greeted.map_err(|_| Status::deadline_exceeded("the broker is silent"))??
+        }
+        () = stop.cancelled() => return Ok(()),
     };
     if welcome.ledger != ledger {
         return Err(Status::failed_precondition("the broker writes another ledger"));
@@ -133,14 +133,31 @@ pub(crate) async fn attach(
                 let response =
                     response.map_err(|_| Status::deadline_exceeded("the broker is silent"))??;
                 let Some(response) = response else { break };
+                stream.announced(&mut pending);
                 if !stream.take(response.message, &done_sender).await? {
                     break;
                 }
             }
         }
     }
-    stream.drain(&mut responses, (&mut pending, &mut done)).await;
+    stream.drain(&mut responses, &mut pending, (&done_sender, &mut done)).await;
     Ok(())
+}
+
+/// Dials, and takes the broker's first word.
+async fn greet(
+    channel: Channel,
+    requests: mpsc::Receiver<AttachRequest>,
+) -> Result<(Streaming<AttachResponse>, Welcome), Status> {
+    let mut responses = RegisterServiceClient::new(channel)
+        .max_decoding_message_size(MESSAGE_MAX)
+        .attach(ReceiverStream::new(requests))
+        .await?
+        .into_inner();
+    match responses.message().await?.and_then(|response| response.message) {
+        Some(from_broker::Message::Welcome(welcome)) => Ok((responses, welcome)),
+        _ => Err(Status::invalid_argument("the broker's first message is no welcome")),
+    }
 }
 
 impl Stream {
@@ -151,7 +168,7 @@ impl Stream {
         done: &mpsc::Sender<u64>,
     ) -> Result<bool, Status> {
         match message {
-            Some(from_broker::Message::Open(open)) => self.open(open, done).await,
+            Some(from_broker::Message::Open(open)) => self.open(open, done)?,
             Some(from_broker::Message::Logged(logged)) => self.logged(logged)?,
             Some(from_broker::Message::Cancel(cancel)) => {
                 if let Some(task) = self.running.get(&cancel.exchange) {
@@ -171,11 +188,22 @@ impl Stream {
         Ok(true)
     }
 
-    async fn open(&mut self, open: Open, done: &mpsc::Sender<u64>) {
+    /// Takes what was announced before a message is taken: the select may look away in between.
+    fn announced(&mut self, pending: &mut mpsc::Receiver<(u64, Pending)>) {
+        while let Ok((exchange, waiting)) = pending.try_recv() {
+            self.pending.insert(exchange, waiting);
+        }
+    }
+
+    fn open(&mut self, open: Open, done: &mpsc::Sender<u64>) -> Result<(), Status> {
+        // Two under one id would count as one against the credit.
+        if self.running.contains_key(&open.exchange) {
+            return Err(Status::invalid_argument("the broker opened one exchange twice"));
+        }
         // A broker that opens more than it has credit for is not served.
         if self.running.len() >= self.shared.credits as usize {
             tracing::warn!(broker = self.to_broker.broker, "opened beyond its credit");
-            return;
+            return Ok(());
         }
         let id = open.exchange;
         let (shared, to_broker, done) =
@@ -190,6 +218,7 @@ impl Stream {
             let _ = done.send(id).await;
         });
         self.running.insert(id, task.abort_handle());
+        Ok(())
     }
 
     /// Verifies a proof, in the order of the stream (NO-LOG-NO-DATA). One that does not hold ends
@@ -236,12 +265,12 @@ impl Stream {
     /// Lets what is open end, for a while; then ends it.
     async fn drain(
         mut self,
-        responses: &mut tonic::Streaming<einmal_protocol::wire::register::v1::AttachResponse>,
-        (pending, done): (&mut mpsc::Receiver<(u64, Pending)>, &mut mpsc::Receiver<u64>),
+        responses: &mut Streaming<AttachResponse>,
+        pending: &mut mpsc::Receiver<(u64, Pending)>,
+        (done_sender, done): (&mpsc::Sender<u64>, &mut mpsc::Receiver<u64>),
     ) {
-        self.to_broker.send(to_broker::Message::Drain(Drain {})).await;
-        let (unused, _) = mpsc::channel(1);
         let finish = async {
+            self.to_broker.send(to_broker::Message::Drain(Drain {})).await;
             while !self.running.is_empty() {
                 tokio::select! {
                     biased;
@@ -251,7 +280,8 @@ impl Stream {
                     Some(exchange) = done.recv() => self.ended(exchange).await,
                     response = responses.message() => match response {
                         Ok(Some(response)) => {
-                            if self.take(response.message, &unused).await.is_err() {
+                            self.announced(pending);
+                            if self.take(response.message, done_sender).await.is_err() {
                                 return;
                             }
                         }
@@ -264,5 +294,10 @@ impl Stream {
         for task in self.running.values() {
             task.abort();
         }
+        // Our side is closed first and the broker's awaited: a stream that is dropped is reset,
+        // and with it goes what was revealed last.
+        drop(self);
+        let closed = async { while let Ok(Some(_)) = responses.message().await {} };
+        let _ = tokio::time::timeout(CLOSE, closed).await;
     }
 }

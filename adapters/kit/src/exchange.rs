@@ -97,11 +97,28 @@ pub(crate) async fn exchange(shared: &Shared, broker: &ToBroker, open: Open) {
     if !broker.send(message).await {
         return;
     }
-    let Ok(Ok(proven)) = timeout(LOG_TIMEOUT, proven).await else {
-        shared.orphans.count(&broker.broker, &committed.verified.request.authority);
-        return;
-    };
+    let authority = committed.verified.request.authority.clone();
+    let mut unlogged = Unlogged { shared, broker: &broker.broker, authority, logged: false };
+    let Ok(Ok(proven)) = timeout(LOG_TIMEOUT, proven).await else { return };
+    unlogged.logged = true;
     reveal(shared, broker, id, &node, committed, &proven).await;
+}
+
+/// A commitment that waits for its log entry. However the wait ends without one, it is counted:
+/// in time, cancelled, past the broker's own deadline, or with the stream.
+struct Unlogged<'e> {
+    shared: &'e Shared,
+    broker: &'e str,
+    authority: String,
+    logged: bool,
+}
+
+impl Drop for Unlogged<'_> {
+    fn drop(&mut self) {
+        if !self.logged {
+            self.shared.orphans.count(self.broker, &self.authority);
+        }
+    }
 }
 
 type DeclinedRequest = (Option<(Arc<Node>, Digest)>, Declined);

@@ -5,7 +5,10 @@
 //! [`Committed`] can be logged, only a logged one can be revealed. The broker holds the person
 //! and the evidence sealed, and cannot tell whether anything was found (BLIND-BROKER).
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Instant,
+};
 
 use einmal_ledger::{AppendError, NewEntry};
 use einmal_peer::SpiffeId;
@@ -68,12 +71,20 @@ pub struct Failure {
     pub fields: Vec<FieldRefusal>,
     /// More, for people.
     pub detail: Option<String>,
+    /// The register's signed word, where it refused; logged as received.
+    pub register_refusal: Vec<u8>,
 }
 
 impl Failure {
     /// The caller may not.
     pub fn refused(reason: Reason) -> Self {
-        Self { reason, hop: Hop::Broker, fields: Vec::new(), detail: None }
+        Self {
+            reason,
+            hop: Hop::Broker,
+            fields: Vec::new(),
+            detail: None,
+            register_refusal: Vec::new(),
+        }
     }
 
     /// The register, or the way to it, failed.
@@ -218,6 +229,9 @@ async fn commit_log_reveal(
     permitted: Permitted,
     logged: &mut bool,
 ) -> Result<RequestEvidenceResponse, Failure> {
+    if broker.draining.load(Ordering::Relaxed) {
+        return Err(Failure::refused(Reason::Draining));
+    }
     let Ok(_place) = Arc::clone(&broker.in_flight).try_acquire_owned() else {
         return Err(Failure::refused(Reason::BrokerBusy));
     };
@@ -260,7 +274,9 @@ async fn commit(
     .await?;
     let envelope = match open.next().await? {
         Message::Commit(commit) => commit.commitment,
-        Message::Decline(decline) => return Err(declined(&permitted.authenticated, decline)),
+        Message::Decline(decline) => {
+            return Err(declined(broker, &permitted.authenticated, decline).await);
+        }
         _ => return Err(Failure::fault(Reason::RegisterMisbehaved)),
     };
     let misbehaved =
@@ -282,12 +298,21 @@ async fn commit(
 }
 
 /// What a register's refusal or fault means to the caller.
-fn declined(authenticated: &Authenticated, decline: Decline) -> Failure {
+async fn declined(broker: &Broker, authenticated: &Authenticated, decline: Decline) -> Failure {
     if decline.refusal.is_empty() {
         return Failure::fault(Reason::RegisterFault);
     }
-    refusal::of_register(authenticated, &decline.refusal)
-        .unwrap_or_else(|| Failure::fault(Reason::RegisterMisbehaved))
+    let failure = refusal::of_register(authenticated, &decline.refusal)
+        .unwrap_or_else(|| Failure::fault(Reason::RegisterMisbehaved));
+    if failure.reason == Reason::Replayed {
+        // It was revealed, so it was logged: by us, before we were started anew, or by another
+        // broker. In our ledger stands whether these are the same bytes again (ONCE).
+        let Authenticated { request, signed_request, .. } = authenticated;
+        if let Ok(Some(found)) = broker.ledger.find(&request.authority, request.id).await {
+            return known(broker, found.index, signed_request).await;
+        }
+    }
+    failure
 }
 
 /// Step 5: one durable append, before anything is revealed (NO-LOG-NO-DATA).
@@ -310,21 +335,21 @@ async fn log(
         day: commitment.day,
         body,
     };
+    // From here on it may stand there, though the deadline may pass before we know.
+    *logged = true;
     match broker.ledger.append(entry).await {
-        Ok(entry) => {
-            *logged = true;
-            Ok(entry)
-        }
+        Ok(entry) => Ok(entry),
         Err(AppendError::Duplicate { index, .. }) => {
+            *logged = false;
             Err(known(broker, index, signed_request).await)
         }
         Err(AppendError::Stopped(problem)) => {
             // The only error that leaves open whether the entry stands in the ledger.
-            *logged = true;
             tracing::error!(problem, "the ledger stopped");
             Err(Failure::ledger(Reason::LedgerUnavailable))
         }
         Err(error) => {
+            *logged = false;
             tracing::error!(%error, "the ledger cannot append");
             Err(Failure::ledger(Reason::LedgerUnavailable))
         }

@@ -18,7 +18,7 @@ pub mod status;
 pub mod use_report;
 pub mod window;
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::AtomicBool};
 
 use einmal_ledger::Ledger;
 use einmal_peer::{Cards, Clock, TrustStore};
@@ -49,6 +49,8 @@ pub struct Broker {
     pub quota: quota::Quota,
     /// How many exchanges may be in flight.
     pub in_flight: Arc<Semaphore>,
+    /// Set once this broker is about to stop.
+    pub draining: AtomicBool,
     /// All limits.
     pub limits: Limits,
     /// Figures for the operator.

@@ -35,7 +35,7 @@ pub async fn log(broker: &Broker, authenticated: &Authenticated, failure: &Failu
         rules_digest: trust.rules.digest().to_vec(),
         directory_digest: trust.directory.digest().to_vec(),
         refused_at_ms: now_ms,
-        register_refusal: Vec::new(),
+        register_refusal: failure.register_refusal.clone(),
     }));
     let entry = NewEntry {
         authority: request.authority.clone(),
@@ -55,17 +55,18 @@ pub async fn log(broker: &Broker, authenticated: &Authenticated, failure: &Failu
 }
 
 /// What a register's signed refusal means; nothing where it is not the register's.
-pub fn of_register(authenticated: &Authenticated, envelope: &[u8]) -> Option<Failure> {
+pub fn of_register(authenticated: &Authenticated, signed: &[u8]) -> Option<Failure> {
     let Authenticated { request, trust, .. } = authenticated;
     let register = trust.directory.register(&request.register)?;
-    let envelope = Envelope::parse(envelope).ok()?;
+    let envelope = Envelope::parse(signed).ok()?;
     let payload = envelope.verified(payload_type::REFUSAL, &register.keys).ok()?;
     let refusal = RegisterRefusal::decode(payload).ok()?;
     if refusal.request_digest != request.digest.to_vec() || refusal.register != request.register {
         return None;
     }
     let reason = Reason::parse(&refusal.reason).filter(|reason| reason.is_refusal())?;
-    Some(Failure { hop: Hop::Register, ..Failure::refused(reason) })
+    let register_refusal = signed.to_vec();
+    Some(Failure { hop: Hop::Register, register_refusal, ..Failure::refused(reason) })
 }
 
 /// The signed request in a body of an exchange or a refusal.

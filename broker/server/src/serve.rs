@@ -1,7 +1,14 @@
 // SPDX-License-Identifier: EUPL-1.2
 //! Putting a broker together, running it, and ending it without losing an exchange.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use axum::{Router, routing::get};
 use einmal_ledger::{Ledger, LedgerConfig, OpenError};
@@ -27,7 +34,7 @@ use tokio::{
 };
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::Server;
+use tonic::{server::NamedService, transport::Server};
 use tonic_health::{ServingStatus, server::HealthReporter};
 
 use crate::{
@@ -105,6 +112,7 @@ pub async fn start(config: &BrokerConfig, clock: Clock) -> Result<Running, Serve
         verified: VerifiedBatches::default(),
         quota: Quota::new(config.limits.refusals_per_minute),
         in_flight: Arc::new(Semaphore::new(config.limits.in_flight_max)),
+        draining: AtomicBool::new(false),
         limits: config.limits.clone(),
         metrics: Metrics::default(),
     });
@@ -184,6 +192,10 @@ fn metrics_router(broker: Arc<Broker>) -> Router {
     )
 }
 
+fn name_of<S: NamedService>(_: &S) -> &'static str {
+    S::NAME
+}
+
 async fn grpc(
     broker: Arc<Broker>,
     incoming: mpsc::Receiver<std::io::Result<listen::PeerStream>>,
@@ -201,6 +213,12 @@ async fn grpc(
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(DESCRIPTORS)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+            // Only what is served here: the descriptors hold the keeper's service too.
+            .with_service_name(name_of(&health_service))
+            .with_service_name(name_of(&evidence))
+            .with_service_name(name_of(&register))
+            .with_service_name(name_of(&ledger))
+            .with_service_name(name_of(&directory))
     };
     let (v1, v1alpha) = (reflection().build_v1().ok(), reflection().build_v1alpha().ok());
     tokio::spawn(watch(Arc::clone(&broker), health, stop.clone()));
@@ -253,6 +271,7 @@ async fn watch(broker: Arc<Broker>, health: HealthReporter, stop: CancellationTo
 impl Running {
     /// Takes nothing new, lets what is in flight end, closes the ledger.
     pub async fn stop(self) {
+        self.broker.draining.store(true, Ordering::Relaxed);
         self.broker.attachments.drain();
         let limit = self.broker.limits.exchange();
         let all = u32::try_from(self.broker.limits.in_flight_max).unwrap_or(u32::MAX);
