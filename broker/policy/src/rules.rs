@@ -23,6 +23,10 @@ pub const SCHEMA: &str = include_str!("schema.cedarschema");
 /// At most this many slices are remembered.
 const SLICES_MAX: usize = 4096;
 const POLICIES_MAX: usize = 10_000;
+/// Brackets inside brackets, in policies and schema.
+const DEPTH_MAX: usize = 16;
+/// Bytes of one policy or declaration.
+const STATEMENT_MAX: usize = 16 * 1024;
 /// The smallest padded evidence: a signed "nothing found" fits.
 const EVIDENCE_MIN: u32 = 512;
 
@@ -151,7 +155,50 @@ impl Rules {
     }
 }
 
+/// Whether Cedar text is nested so deep, or one statement so long, that reading it could overflow
+/// the stack, which ends the process: Cedar reads expressions by recursion without a limit.
+fn is_too_deep(text: &str, brackets: [&str; 2]) -> bool {
+    let [open, close] = brackets;
+    let (mut depth, mut length, mut before) = (0_usize, 0_usize, ' ');
+    let (mut quoted, mut comment) = (false, false);
+    for c in text.chars() {
+        length += c.len_utf8();
+        match c {
+            '\n' | '\r' => comment = false,
+            _ if comment => (),
+            // An escaped character says nothing, nor does the backslash that was one.
+            _ if quoted && before == '\\' => {
+                before = ' ';
+                continue;
+            }
+            '"' => quoted = !quoted,
+            _ if quoted => (),
+            '/' if before == '/' => comment = true,
+            _ if open.contains(c) => depth += 1,
+            _ if close.contains(c) => depth = depth.saturating_sub(1),
+            ';' => (depth, length) = (0, 0),
+            _ => (),
+        }
+        if depth > DEPTH_MAX || length > STATEMENT_MAX {
+            return true;
+        }
+        before = c;
+    }
+    false
+}
+
 fn compile(document: &RulesDocument) -> Result<(Schema, Vec<Policy>), RulesError> {
+    let too_deep = || {
+        format!(
+            "brackets nest deeper than {DEPTH_MAX}, or one statement is longer than {STATEMENT_MAX} bytes"
+        )
+    };
+    if is_too_deep(&document.schema, ["([{<", ")]}>"]) {
+        return Err(RulesError::Schema(too_deep()));
+    }
+    if is_too_deep(&document.policies, ["([{", ")]}"]) {
+        return Err(RulesError::Policies(too_deep()));
+    }
     let (schema, mut warnings) = Schema::from_cedarschema_str(&document.schema)
         .map_err(|error| RulesError::Schema(error.to_string()))?;
     if let Some(warning) = warnings.next() {

@@ -109,3 +109,42 @@ fn documents_that_are_not_sound_are_not_loaded() {
     assert!(Rules::parse(&bytes[..bytes.len() - 1]).is_err());
     assert!(Rules::parse(&[&bytes[..], b"{}"].concat()).is_err());
 }
+
+/// Cedar reads by recursion: a thousand brackets would end the process, not the reading.
+#[test]
+fn nesting_has_a_limit() {
+    let load = |condition: &str| {
+        let head = r#"@id("a") @legal_basis("§ 1") permit (principal, action, resource)"#;
+        let policy = format!("{head} when {{ {condition} }};");
+        // The second policy begins at depth 0 again.
+        let again = policy.replace("\"a\"", "\"b\"");
+        parse(&small(&format!("{policy}\n{again}"))).map(|_| ())
+    };
+    let nested = |open: &str, inner: &str, close: &str, count: usize| {
+        format!("{}{inner}{}", open.repeat(count), close.repeat(count))
+    };
+    let flag = "context.idnr_used";
+    let quiet = r#" || "((((((((((((((((((\\" == context.initiation // (((((((((((((((((((
+    "#;
+    assert_eq!(load(&nested("(", flag, ")", 15)), Ok(()));
+    assert_eq!(load(&format!("{flag}{quiet}")), Ok(()));
+    assert_eq!(load(&format!("{}{flag}", "1 < 2 && ".repeat(20))), Ok(()));
+    for deep in [
+        nested("(", flag, ")", 16),
+        nested("(", flag, ")", 100_000),
+        format!("[{}].contains(1)", nested("[", "1", "]", 1_000)),
+        nested("if context.idnr_used then ", flag, " else false", 3_000),
+        format!(r#"context.initiation == "\\" && {}"#, nested("(", flag, ")", 1_000)),
+        format!("true // \" \n && {}", nested("(", flag, ")", 1_000)),
+        format!("true // \" \r && {}", nested("(", flag, ")", 1_000)),
+    ] {
+        let error = load(&deep).unwrap_err().to_string();
+        assert!(error.contains("nest deeper"), "{error}");
+    }
+    for (open, close) in [("Set<", ">"), ("{ a: ", "}")] {
+        let mut rules = small("");
+        let kind = nested(open, "Long", close, 1_000);
+        rules["schema"] = json!(format!("{SCHEMA}\ntype Deep = {kind};"));
+        assert!(matches!(parse(&rules), Err(RulesError::Schema(_))));
+    }
+}
