@@ -174,6 +174,7 @@ fn print(received: &Received) -> Result<(), Exit> {
     let outcome = match received.outcome {
         Outcome::Found => "found",
         Outcome::Ambiguous => "ambiguous",
+        Outcome::NotTransmitted => "not_transmitted",
         Outcome::NothingFound | Outcome::Unspecified => "nothing_found",
     };
     let object = serde_json::json!({

@@ -7,14 +7,18 @@ use einmal_cockpit::export::ExportFile;
 use einmal_peer::files;
 use einmal_policy::{Question, Trust, decide, trust::Documents};
 use einmal_protocol::{
-    Digest,
+    Digest, Reason,
     commitment::Commitment,
+    envelope::payload_type,
     leaf::{Leaf, LeafKind},
     permit::Permit,
     receipt::{self, Proven},
-    request::Unverified,
-    time::day_to_iso,
-    wire::v1::{Body, Envelope, ExchangeBody, Receipt, RefusalBody, body},
+    record,
+    request::{Request, Unverified},
+    time::{day_of, day_to_iso},
+    wire::v1::{
+        AccessRecord, Body, Envelope, ExchangeBody, Receipt, RefusalBody, RegisterRefusal, body,
+    },
 };
 use prost::Message;
 
@@ -72,7 +76,7 @@ pub fn verify(export: &ExportFile, pinned: &Envelope) -> Result<Verified, String
         trust.directory.document().version
     )];
     let body = Body::decode(export.body.0.as_slice()).map_err(|_| "the body is malformed")?;
-    let (ledger, kind) = match body.kind.ok_or("the body is empty")? {
+    let ((ledger, day), kind) = match body.kind.ok_or("the body is empty")? {
         body::Kind::Exchange(body) => {
             (check_exchange(export, &trust, &body, &mut steps)?, LeafKind::Exchange)
         }
@@ -81,7 +85,10 @@ pub fn verify(export: &ExportFile, pinned: &Envelope) -> Result<Verified, String
     };
     let known = trust.directory.ledger(&ledger).ok_or("the directory has no such ledger")?;
     let claimed = Leaf::parse(&export.receipt.leaf.0).map_err(|error| error.to_string())?;
-    let leaf = Leaf::new(kind, claimed.day, &export.body.0);
+    if claimed.day != day {
+        return Err("the leaf's day is not the day of the access".to_owned());
+    }
+    let leaf = Leaf::new(kind, day, &export.body.0);
     let wire = Receipt {
         index: export.receipt.index,
         leaf: export.receipt.leaf.0.clone(),
@@ -105,7 +112,7 @@ fn check_exchange(
     trust: &Trust,
     body: &ExchangeBody,
     steps: &mut Vec<String>,
-) -> Result<String, String> {
+) -> Result<(String, u32), String> {
     let unverified = check_request(trust, &body.signed_request, steps)?;
     let request = &unverified.request;
     let permit = Permit::parse(&body.permit).map_err(|error| error.to_string())?;
@@ -133,18 +140,59 @@ fn check_exchange(
     if slot.map(|slot| slot.plain_digest) != Some(Digest::of(&plain.0)) {
         return Err("the access record is not the one that was committed".to_owned());
     }
+    let record: AccessRecord = record::parse(&plain.0).map_err(|error| error.to_string())?;
+    if record.request_digest != request.digest.to_vec() {
+        return Err("the access record is of another request".to_owned());
+    }
     steps.push("the access record is the one that the register committed to".to_owned());
-    Ok(request.ledger.clone())
+    Ok((request.ledger.clone(), commitment.day))
 }
 
 fn check_refusal(
     trust: &Trust,
     body: &RefusalBody,
     steps: &mut Vec<String>,
-) -> Result<String, String> {
+) -> Result<(String, u32), String> {
     let unverified = check_request(trust, &body.signed_request, steps)?;
-    steps.push(format!("it was refused: {}", body.reason));
-    Ok(unverified.request.ledger)
+    let request = unverified.request;
+    let same = |digest: Digest, bytes: &[u8]| digest.as_bytes().as_slice() == bytes;
+    if !same(trust.rules.digest(), &body.rules_digest)
+        || !same(trust.directory.digest(), &body.directory_digest)
+    {
+        return Err("it was refused under other rules or another directory".to_owned());
+    }
+    let reason = Reason::parse(&body.reason).ok_or("its reason is none of the known ones")?;
+    let decided = decide(&trust.rules, &trust.directory, &Question::from(&request), request.digest);
+    let by_rules = decided.as_ref().err().map(|refused| refused.reason);
+    if !body.register_refusal.is_empty() {
+        check_register_refusal(trust, &request, body)?;
+        steps.push(format!("the register `{}` signed its refusal: {reason}", request.register));
+    } else if by_rules == Some(reason) {
+        steps.push(format!("decided again, the rules refuse it: {reason}"));
+    } else if matches!(reason, Reason::NotPermitted | Reason::PolicyError) {
+        return Err("decided again under the same rules, it is not refused".to_owned());
+    } else {
+        steps.push(format!("the broker says that it was refused: {reason}"));
+    }
+    Ok((request.ledger, day_of(body.refused_at_ms)))
+}
+
+fn check_register_refusal(
+    trust: &Trust,
+    request: &Request,
+    body: &RefusalBody,
+) -> Result<(), String> {
+    let register =
+        trust.directory.register(&request.register).ok_or("the directory has no such register")?;
+    let envelope = Envelope::parse(&body.register_refusal).map_err(|error| error.to_string())?;
+    let payload = envelope
+        .verified(payload_type::REFUSAL, &register.keys)
+        .map_err(|_| "the refusal is not signed by the register")?;
+    let refusal = RegisterRefusal::decode(payload).map_err(|_| "the refusal is malformed")?;
+    if refusal.request_digest != request.digest.to_vec() || refusal.reason != body.reason {
+        return Err("the register's refusal is of another request or reason".to_owned());
+    }
+    Ok(())
 }
 
 fn check_request(

@@ -411,3 +411,21 @@ async fn an_entry_in_no_ledger_is_in_no_tree() {
     let result = house.intake.take(vec![forged], &good).await;
     assert!(matches!(result, Err(IntakeError::Fork { size: 1 })));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_people_with_one_birth_identity_see_neither_s_records() {
+    let mut house = House::build().await;
+    // Filed by a register that knows no numbers.
+    let by_birth = Subject { idnr: String::new(), ..canary() };
+    let mut ask = Ask::about(&by_birth);
+    ask.records = vec![(by_birth.clone(), SubjectRole::Asked)];
+    house.exchange(&ask);
+    // And one by number, which stays its owner's.
+    house.exchange(&Ask::about(&by_number(&canary())));
+    house.catch_up().await.unwrap();
+    let twin = Subject { idnr: other().idnr, ..canary() };
+    assert_eq!(house.records(&canary()).await.len(), 2, "the only one known so far");
+    assert_eq!(house.records(&twin).await.len(), 0);
+    assert_eq!(house.records(&canary()).await.len(), 1, "the other's claim hides it from both");
+    assert!(house.alarms().await.iter().any(|alarm| alarm.contains("one birth identity")));
+}

@@ -152,7 +152,7 @@ impl SigningKey {
 }
 
 /// Why a key cannot be used.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 pub enum KeyError {
     /// Wrong length for the algorithm.
     #[error("the public key has {got} bytes, its algorithm needs {expected}")]

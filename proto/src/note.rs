@@ -191,7 +191,7 @@ fn signature_line(line: &str) -> Result<(&str, Vec<u8>), NoteError> {
 }
 
 /// Why a note is not accepted.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 pub enum NoteError {
     /// Not a verifier key.
     #[error("not an Ed25519 ledger key of the form name+hash+key")]

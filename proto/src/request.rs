@@ -17,6 +17,8 @@ use crate::{
 pub const SIGNED_REQUEST_MAX: usize = 64 * 1024;
 /// A sealed person is at most this long.
 pub const SEALED_PERSON_MAX: usize = 4 * 1024;
+/// A sealed asked record is at most this long: its one size, and the seal around it.
+pub const ASKED_RECORD_MAX: usize = crate::record::ASKED_SIZE + 2 * 1024;
 /// At most this many fields.
 pub const FIELDS_MAX: usize = 64;
 
@@ -126,7 +128,7 @@ impl Request {
         if initiation == Initiation::Unspecified {
             return Err(RequestError::Form("initiation"));
         }
-        if wire.asked_record.is_empty() {
+        if wire.asked_record.is_empty() || wire.asked_record.len() > ASKED_RECORD_MAX {
             return Err(RequestError::Form("asked_record"));
         }
         let retry_of = match wire.retry_of.as_slice() {

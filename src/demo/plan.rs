@@ -6,6 +6,7 @@ use std::{
     fmt::Write as _,
     net::TcpListener,
     path::{Path, PathBuf},
+    sync::atomic::{AtomicU32, Ordering},
 };
 
 use einmal_ledger::{Ledger, LedgerConfig};
@@ -44,6 +45,8 @@ pub const AUTHORITY_OPERATOR: &str = "it-bremen";
 /// The keeper of the access records.
 pub const KEEPER: &str = "datenschutzcockpit";
 const BROKER: &str = "broker-1";
+const PORT_MIN: u32 = 20_000;
+const PORTS: u32 = 12_000;
 const DAY_MS: u64 = 86_400_000;
 const SUPPORTED_DAYS: u64 = 90;
 
@@ -115,6 +118,32 @@ impl Plan {
     /// # Errors
     /// Where keys or files cannot be used.
     pub fn sign(
+        &self,
+        kind: &str,
+        document: &impl Serialize,
+        signers: &[&str],
+    ) -> Result<Envelope, Exit> {
+        sign(&self.folder, kind, document, signers)
+    }
+}
+
+/// A free port of the loopback, below those that the system gives to outgoing connections, so
+/// that nobody takes it by chance before it is listened on.
+fn free_port() -> Result<u16, Exit> {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let begin = std::process::id().wrapping_mul(97);
+    for _ in 0..PORTS {
+        let step = NEXT.fetch_add(1, Ordering::Relaxed);
+        let port = PORT_MIN + begin.wrapping_add(step) % PORTS;
+        let port = u16::try_from(port).map_err(Exit::failed)?;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return Ok(port);
+        }
+    }
+    Err(Exit::failed("no port of the loopback is free"))
+}
+
+fn sign(
         &self,
         kind: &str,
         document: &impl Serialize,

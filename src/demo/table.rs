@@ -35,7 +35,8 @@ impl Table {
                 match received.outcome.as_str_name().trim_start_matches("OUTCOME_") {
                     "FOUND" => "delivered",
                     "NOTHING_FOUND" => "nothing found",
-                    _ => "ambiguous",
+                    "AMBIGUOUS" => "ambiguous",
+                    _ => "not transmitted",
                 },
                 line.took.as_millis(),
                 received.proven.index()

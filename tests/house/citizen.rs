@@ -173,7 +173,15 @@ async fn a_cockpit_that_was_away_catches_up() {
     cockpit.stop().await;
     let questions = einmal::demo::registers::questions(&plan.town);
     let ask = application::ask(&questions[7]);
-    let received = client.ask(ask).await.unwrap();
+    let received = client.ask(ask.clone()).await.unwrap();
+    // More entries than one run of the stream holds: it must catch up run by run.
+    let curious = einmal_client::Ask { purpose: "child-benefit".into(), ..ask };
+    for _ in 0..9 {
+        let prepared = client.prepare(&vec![curious.clone(); 20]).await.unwrap();
+        for refused in &prepared {
+            assert!(client.send(refused).await.is_err());
+        }
+    }
     let size = broker.broker.ledger.checkpoint().size();
     let again = einmal::cockpit::start(&plan.config("cockpit"), clock.clone()).await.unwrap();
     let follow = async {

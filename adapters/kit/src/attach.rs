@@ -245,7 +245,8 @@ impl Stream {
             None => receipt::verify_checkpoint(&receipt, &ledger.key, seen),
         };
         let checkpoint = verified.map_err(|error| self.alarm(&error))?;
-        self.shared.seen.advance(&checkpoint);
+        let advanced = self.shared.seen.advance(&checkpoint);
+        advanced.map_err(|error| Status::data_loss(error.to_string()))?;
         self.last = Some(checkpoint);
         Ok(())
     }

@@ -14,13 +14,14 @@ use einmal_policy::{Question, Trust, decide, rules_document::EvidenceType};
 use einmal_protocol::{
     Digest, Reason,
     commitment::{Commitment, Slot},
+    entropy::Entropy,
     envelope::payload_type,
-    evidence,
+    evidence::{self, EvidenceError},
     leaf::{Leaf, LeafKind, body_bytes},
     permit::Permit,
     person::{Person, PersonError},
     receipt::Proven,
-    record::seal_access,
+    record::{RecordError, seal_access},
     request::{Request, TimeError, Unverified},
     seal::{SealKind, SealingPublicKey},
     time::day_of,
@@ -41,7 +42,7 @@ use tokio::{
 use crate::{
     adapter::{Node, Shared},
     attach::{Pending, ToBroker},
-    register::{Answer, Query},
+    register::{Answer, Query, RegisterFault},
 };
 
 /// A commitment that is not logged in this time is forgotten.
@@ -82,9 +83,8 @@ struct Committed {
 
 /// Tells the story of one exchange.
 pub(crate) async fn exchange(shared: &Shared, broker: &ToBroker, open: Open) {
-    let began = Instant::now();
     let id = open.exchange;
-    let (node, committed) = match commit(shared, broker, open, began).await {
+    let (node, committed) = match commit(shared, broker, open).await {
         Ok(committed) => committed,
         Err((request, declined)) => return decline(shared, broker, id, request, declined).await,
     };
@@ -129,7 +129,6 @@ async fn commit(
     shared: &Shared,
     broker: &ToBroker,
     open: Open,
-    began: Instant,
 ) -> Result<(Arc<Node>, Committed), DeclinedRequest> {
     let unverified = Unverified::parse(&open.signed_request)
         .map_err(|_| (None, Declined::Refused(Reason::MalformedRequest)))?;
@@ -141,6 +140,9 @@ async fn commit(
     let known = Some((Arc::clone(&node), unverified.request.digest));
     let declined = |declined| (known.clone(), declined);
     let verified = verify(shared, broker, &node, unverified, open).await.map_err(declined)?;
+    // From here on, not from the question's arrival: a broker could use that time up by being slow
+    // with the keeper's card.
+    let began = Instant::now();
     let answer = node
         .register
         .retrieve(&Query {
@@ -150,10 +152,7 @@ async fn commit(
         })
         .await;
     let earliest = began + Duration::from_millis(u64::from(verified.kind.earliest_ms));
-    let committed = match answer {
-        Ok(answer) => prepare(shared, &node, verified, answer),
-        Err(fault) => Err(Declined::fault(fault)),
-    };
+    let committed = prepare(shared, &node, verified, answer);
     sleep_until(earliest).await;
     Ok((node, committed.map_err(declined)?))
 }
@@ -258,15 +257,21 @@ struct Said {
     subjects: Vec<Subject>,
 }
 
+impl Said {
+    /// An answer that transmits nothing.
+    fn nothing(outcome: Outcome, subject: Subject) -> Self {
+        Self { outcome, values: Vec::new(), subjects: vec![subject] }
+    }
+}
+
 /// "No such person", "no data" and "blocked" are one value; an ambiguous match transmits nothing.
 fn say(verified: &Verified, answer: &Answer) -> Said {
-    let asked = || vec![verified.person.query.to_subject()];
-    let nothing = |outcome, subjects| Said { outcome, values: Vec::new(), subjects };
+    let asked = || verified.person.query.to_subject();
     match answer {
-        Answer::Nothing => nothing(Outcome::NothingFound, asked()),
-        Answer::Ambiguous => nothing(Outcome::Ambiguous, asked()),
+        Answer::Nothing => Said::nothing(Outcome::NothingFound, asked()),
+        Answer::Ambiguous => Said::nothing(Outcome::Ambiguous, asked()),
         Answer::Found(found) if found.blocked => {
-            nothing(Outcome::NothingFound, vec![found.subject.clone()])
+            Said::nothing(Outcome::NothingFound, found.subject.clone())
         }
         Answer::Found(found) => {
             let permitted: BTreeSet<&str> =
@@ -288,39 +293,47 @@ fn say(verified: &Verified, answer: &Answer) -> Said {
     }
 }
 
-/// Signs the evidence, seals it and the access records, and signs the commitment to them.
+/// Why an answer could not be sealed.
+enum Unsealed {
+    /// It does not fit its evidence type: more persons than slots, or too long.
+    DoesNotFit(&'static str),
+    /// A key or the system failed.
+    Failed(String),
+}
+
+/// Signs the evidence, seals it and the access records, and signs the commitment to them. What
+/// the register holds but cannot send says so inside the seal: a fault that only happens where
+/// something was found would tell the broker that it was (SAME-ANSWER).
 fn prepare(
     shared: &Shared,
     node: &Node,
     verified: Verified,
-    answer: Answer,
+    answer: Result<Answer, RegisterFault>,
 ) -> Result<Committed, Declined> {
-    let said = say(&verified, &answer);
-    drop(answer);
     let now_ms = shared.clock.now_ms();
-    let Verified { request, permit, kind, .. } = &verified;
-    if said.subjects.len() > kind.slots as usize {
-        return Err(Declined::Fault(format!(
-            "evidence type `{}` has {} slots, but more persons are named",
-            kind.id, kind.slots
-        )));
-    }
-    let slots = access_records(&verified, &said)?;
-    let evidence = Evidence {
-        request_digest: request.digest.to_vec(),
-        register: node.id.clone(),
-        outcome: said.outcome.into(),
-        fields: said.values,
-        answered_at_ms: now_ms,
+    let not_transmitted = |problem: &dyn std::fmt::Display| {
+        tracing::error!(register = node.id, %problem, "alarm: an answer cannot be transmitted");
+        Said::nothing(Outcome::NotTransmitted, verified.person.query.to_subject())
     };
-    let entropy = einmal_peer::random::entropy().map_err(Declined::fault)?;
-    let keys = (&node.identity, &request.reply_key);
-    let sealed_evidence =
-        evidence::seal(&evidence, request.digest, kind.size as usize, keys, entropy)
-            .map_err(Declined::fault)?;
+    let said = match &answer {
+        Ok(answer) => say(&verified, answer),
+        Err(fault @ RegisterFault::Value { .. }) => not_transmitted(fault),
+        Err(fault) => return Err(Declined::fault(fault)),
+    };
+    drop(answer);
+    let sealed = match seal(node, &verified, &said, now_ms) {
+        Err(Unsealed::DoesNotFit(problem)) => {
+            seal(node, &verified, &not_transmitted(&problem), now_ms)
+        }
+        sealed => sealed,
+    };
+    let (sealed_evidence, slots) = sealed.map_err(|unsealed| match unsealed {
+        Unsealed::DoesNotFit(problem) => Declined::fault(problem),
+        Unsealed::Failed(problem) => Declined::Fault(problem),
+    })?;
     let commitment = Commitment {
-        request_digest: request.digest,
-        permit_digest: permit.digest(),
+        request_digest: verified.request.digest,
+        permit_digest: verified.permit.digest(),
         day: day_of(now_ms),
         committed_at_ms: now_ms,
         sealed_evidence_digest: Digest::of(&sealed_evidence),
@@ -333,15 +346,49 @@ fn prepare(
     // The body exactly as the broker must log it; only this leaf's proof will count.
     let body = body_bytes(body::Kind::Exchange(ExchangeBody {
         signed_request: verified.signed_request.clone(),
-        permit: permit.bytes().to_vec(),
+        permit: verified.permit.bytes().to_vec(),
         commitment: envelope.clone(),
     }));
     let leaf = Leaf::new(LeafKind::Exchange, commitment.day, &body);
     Ok(Committed { leaf, envelope, sealed_evidence, verified })
 }
 
+/// The sealed evidence, and one sealed access record for each slot.
+fn seal(
+    node: &Node,
+    verified: &Verified,
+    said: &Said,
+    now_ms: u64,
+) -> Result<(Vec<u8>, Vec<Slot>), Unsealed> {
+    let Verified { request, kind, .. } = verified;
+    if said.subjects.len() > kind.slots as usize {
+        return Err(Unsealed::DoesNotFit("it names more persons than its evidence type has slots"));
+    }
+    let slots = access_records(verified, said)?;
+    let evidence = Evidence {
+        request_digest: request.digest.to_vec(),
+        register: node.id.clone(),
+        outcome: said.outcome.into(),
+        fields: said.values.clone(),
+        answered_at_ms: now_ms,
+    };
+    let keys = (&node.identity, &request.reply_key);
+    evidence::seal(&evidence, request.digest, kind.size as usize, keys, entropy()?)
+        .map(|sealed| (sealed, slots))
+        .map_err(|error| match error {
+            EvidenceError::Pad(_) => {
+                Unsealed::DoesNotFit("it is longer than its evidence type's size")
+            }
+            other => Unsealed::Failed(other.to_string()),
+        })
+}
+
+fn entropy() -> Result<Entropy, Unsealed> {
+    einmal_peer::random::entropy().map_err(|error| Unsealed::Failed(error.to_string()))
+}
+
 /// One sealed record for each slot: for each person who is named, and dummies for the rest.
-fn access_records(verified: &Verified, said: &Said) -> Result<Vec<Slot>, Declined> {
+fn access_records(verified: &Verified, said: &Said) -> Result<Vec<Slot>, Unsealed> {
     let Verified { request, person, kind, keeper, .. } = verified;
     let fields: Vec<String> = said.values.iter().map(|value| value.field.clone()).collect();
     let mut subjects = said.subjects.iter();
@@ -367,9 +414,12 @@ fn access_records(verified: &Verified, said: &Said) -> Result<Vec<Slot>, Decline
                     ..AccessRecord::default()
                 },
             };
-            let entropy = einmal_peer::random::entropy().map_err(Declined::fault)?;
-            let sealed = seal_access(&record, request.digest, slot, keeper, entropy)
-                .map_err(Declined::fault)?;
+            let sealed = seal_access(&record, request.digest, slot, keeper, entropy()?).map_err(
+                |error| match error {
+                    RecordError::Pad(_) => Unsealed::DoesNotFit("its access record is too long"),
+                    other => Unsealed::Failed(other.to_string()),
+                },
+            )?;
             Ok(Slot { sealed_record: sealed.sealed, plain_digest: sealed.plain_digest })
         })
         .collect()

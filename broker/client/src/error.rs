@@ -2,7 +2,7 @@
 //! What can go wrong for an authority: a refusal, a fault, or an answer that does not hold.
 
 use einmal_peer::{
-    cards::CardsError, dial::DialError, files::FileError, random::NoRandomness,
+    cards::CardsError, dial::DialError, files::FileError, random::NoRandomness, seen::TwoHistories,
     trust::TrustStoreError,
 };
 use einmal_policy::root::RootError;
@@ -48,12 +48,18 @@ pub enum ClientError {
     /// Another key.
     #[error("the authority's identity key is not the one in the directory")]
     OtherKey,
+    /// Rules or directory are over.
+    #[error("the rules or the directory have expired; the register authority must publish anew")]
+    Expired,
     /// All ledgers are closed.
     #[error("the directory names no open ledger")]
     NoOpenLedger,
     /// Not logged as it should be: an alarm.
     #[error("alarm: {0}")]
     Receipt(#[from] ReceiptError),
+    /// The ledger forked: an alarm.
+    #[error("alarm: {0}")]
+    Forked(#[from] TwoHistories),
     /// Not the register's word: an alarm.
     #[error("alarm: {0}")]
     Commitment(#[from] CommitmentError),

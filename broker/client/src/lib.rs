@@ -163,7 +163,7 @@ impl Client {
         };
         let answer = self.evidence().request_evidence(request).await?.into_inner();
         let received = receive::receive(prepared, answer, seen.as_ref())?;
-        self.seen.advance(received.proven.checkpoint());
+        self.seen.advance(received.proven.checkpoint())?;
         Ok(received)
     }
 
@@ -225,7 +225,7 @@ impl Client {
             .find(|leaf| receipt.leaf == leaf.to_bytes())
             .ok_or(ClientError::Misbehaved("a receipt for another report"))
             .map(|leaf| receipt::verify(&receipt, leaf, &ledger.key, seen.as_ref()))??;
-        self.seen.advance(proven.checkpoint());
+        self.seen.advance(proven.checkpoint())?;
         Ok(proven)
     }
 

@@ -54,6 +54,7 @@ struct Draft {
 
 pub(crate) async fn prepare(client: &Client, asks: &[Ask]) -> Result<Vec<Prepared>, ClientError> {
     let trust = client.trust.current();
+    trust.check_time(client.clock.now_ms()).map_err(|_| ClientError::Expired)?;
     let ledger = trust
         .directory
         .document()

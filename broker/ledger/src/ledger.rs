@@ -122,6 +122,7 @@ pub(crate) struct Shared {
     pub(crate) shelf: Shelf,
     tree: RwLock<Tree>,
     checkpoint: watch::Sender<Arc<Checkpoint>>,
+    pub(crate) key: SigningKey,
     stopped: OnceLock<String>,
 }
 
@@ -190,6 +191,7 @@ impl Ledger {
             shelf,
             tree: RwLock::new(opened.tree),
             checkpoint: watch::Sender::new(Arc::new(opened.checkpoint)),
+            key,
             stopped: OnceLock::new(),
         });
         let (queue, waiting) = mpsc::channel(config.queue_max);
@@ -197,7 +199,6 @@ impl Ledger {
         let writer = Writer {
             shared: Arc::clone(&shared),
             store: Arc::clone(&store),
-            key,
             memory: Some(opened.memory),
             head: opened.head,
             edge: opened.edge,
@@ -282,6 +283,20 @@ impl Ledger {
             .filter(|_| size <= tree.size())
             .ok_or(ReadError::OutOfRange { size: tree.size() })?;
         Ok(self.shared.shelf.hashes(&tree, &ranges).await?)
+    }
+
+    /// A signed checkpoint of the tree as it was at some size: for a reader who catches up run by
+    /// run. It says nothing new, since every later checkpoint contains that tree.
+    ///
+    /// # Errors
+    /// As for [`Ledger::consistency`], and where the key cannot sign.
+    pub async fn checkpoint_at(&self, size: u64) -> Result<Checkpoint, ReadError> {
+        let (tree, newest) = (self.shared.tree(), self.checkpoint());
+        if size > tree.size() {
+            return Err(ReadError::OutOfRange { size: tree.size() });
+        }
+        let root = self.shared.shelf.root_at(&tree, size).await?;
+        Checkpoint::sign(newest.origin(), size, root, &self.shared.key).map_err(ReadError::Sign)
     }
 
     /// The exchange or refusal of a request, where there is one and its id is not forgotten.
@@ -396,4 +411,7 @@ pub enum ReadError {
     /// The storage's word.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The key could not sign.
+    #[error("the checkpoint could not be signed: {0}")]
+    Sign(#[source] einmal_protocol::note::NoteError),
 }

@@ -4,7 +4,7 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use einmal_protocol::{key::SigningKey, leaf::LeafKind, merkle::Edge, note::Checkpoint};
+use einmal_protocol::{leaf::LeafKind, merkle::Edge, note::Checkpoint};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
@@ -41,7 +41,6 @@ pub(crate) struct Placed {
 pub(crate) struct Writer {
     pub(crate) shared: Arc<Shared>,
     pub(crate) store: Arc<dyn Store>,
-    pub(crate) key: SigningKey,
     pub(crate) memory: Option<Memory>,
     pub(crate) head: Head,
     pub(crate) edge: Edge,
@@ -194,7 +193,7 @@ impl Writer {
     /// Signs the tree as it is now stored, and has the outside memory know before anyone else.
     async fn sign_and_remember(&mut self) -> Result<Arc<Checkpoint>, Halted> {
         let head = &self.head;
-        let checkpoint = Checkpoint::sign(&head.origin, head.size, head.root, &self.key)
+        let checkpoint = Checkpoint::sign(&head.origin, head.size, head.root, &self.shared.key)
             .map_err(|error| self.halt(error))?;
         let Some(mut memory) = self.memory.take() else {
             return Err(self.halt("the ledger's memory is gone"));

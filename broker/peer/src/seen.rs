@@ -18,6 +18,8 @@ use crate::files::{self, FileError};
 pub struct Seen {
     file: PathBuf,
     held: Mutex<HashMap<String, Checkpoint>>,
+    /// One writer of the file at a time.
+    saving: Mutex<()>,
 }
 
 impl Seen {
@@ -39,7 +41,7 @@ impl Seen {
                 }
             }
         }
-        Ok(Self { file: file.to_owned(), held: Mutex::new(held) })
+        Ok(Self { file: file.to_owned(), held: Mutex::new(held), saving: Mutex::default() })
     }
 
     /// The last one of a ledger.
@@ -47,12 +49,27 @@ impl Seen {
         self.held.lock().unwrap_or_else(PoisonError::into_inner).get(origin).cloned()
     }
 
-    /// Remembers a checkpoint that was proven consistent with the last one, if it is larger.
-    pub fn advance(&self, checkpoint: &Checkpoint) {
+    /// Remembers a checkpoint that was proven consistent with the last one when its question was
+    /// asked, if it is larger. Answers overtake one another, so it may be smaller meanwhile.
+    ///
+    /// # Errors
+    /// Where there are two roots of one size: two histories.
+    pub fn advance(&self, checkpoint: &Checkpoint) -> Result<(), TwoHistories> {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        let last = held.get(checkpoint.origin()).map_or(0, Checkpoint::size);
-        if checkpoint.size() > last {
-            held.insert(checkpoint.origin().to_owned(), checkpoint.clone());
+        match held.get(checkpoint.origin()) {
+            Some(last) if last.size() == checkpoint.size() && last.root() != checkpoint.root() => {
+                tracing::error!(
+                    one = last.note(),
+                    other = checkpoint.note(),
+                    "alarm: the ledger shows two histories"
+                );
+                Err(TwoHistories { size: last.size() })
+            }
+            Some(last) if last.size() >= checkpoint.size() => Ok(()),
+            _ => {
+                held.insert(checkpoint.origin().to_owned(), checkpoint.clone());
+                Ok(())
+            }
         }
     }
 
@@ -62,6 +79,7 @@ impl Seen {
     /// # Errors
     /// Where the file cannot be written.
     pub fn save(&self) -> Result<(), FileError> {
+        let _alone = self.saving.lock().unwrap_or_else(PoisonError::into_inner);
         let notes: HashMap<String, String> = {
             let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
             held.iter().map(|(origin, seen)| (origin.clone(), seen.note().to_owned())).collect()
@@ -70,4 +88,11 @@ impl Seen {
             serde_json::to_vec_pretty(&notes).map_err(|error| FileError::new(&self.file, error))?;
         files::replace(&self.file, &bytes)
     }
+}
+
+/// Two checkpoints of one ledger that contradict each other. The log line holds both as proof.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("the ledger signed two different trees of size {size}")]
+pub struct TwoHistories {
+    size: u64,
 }

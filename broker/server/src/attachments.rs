@@ -12,6 +12,7 @@ use std::{
 
 use einmal_protocol::{
     Reason,
+    commitment::COMMITMENT_MAX,
     wire::register::v1::{
         AttachRequest, AttachResponse, Cancel, Drain, Logged, Open, attach_request as from_adapter,
         attach_response as to_adapter,
@@ -24,8 +25,15 @@ use crate::exchange::Failure;
 
 /// Registers on one stream.
 pub const REGISTERS_MAX: usize = 1024;
-/// A stream may not have more exchanges open than this, whatever credits it gives.
-pub const CREDITS_MAX: u32 = 4096;
+/// Streams of one operator.
+pub const STREAMS_MAX: usize = 64;
+/// A stream may not have more exchanges open than this, whatever credits it gives: an eighth of
+/// what a broker takes at once, so that one register that hangs does not stop the others.
+pub const CREDITS_MAX: u32 = 250;
+/// A reveal is sent in chunks of at most this.
+pub const CHUNK_MAX: usize = 64 * 1024;
+/// A register's refusal is a few words and a signature.
+const REFUSAL_MAX: usize = 4 * 1024;
 /// Messages of one exchange that wait to be taken: a commitment and 2 MiB in chunks, and some.
 const EXCHANGE_QUEUE: usize = 48;
 
@@ -82,6 +90,20 @@ impl Attachments {
         }
         drop(by_register);
         attachment.exchanges.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    /// How many streams an operator has.
+    pub fn streams_of(&self, operator: &str) -> usize {
+        let by_register = self.by_register.read().unwrap_or_else(PoisonError::into_inner);
+        let mut streams: Vec<*const Attachment> = by_register
+            .values()
+            .flatten()
+            .filter(|attachment| attachment.operator == operator)
+            .map(Arc::as_ptr)
+            .collect();
+        streams.sort_unstable();
+        streams.dedup();
+        streams.len()
     }
 
     /// Whether any adapter speaks for a register.
@@ -164,6 +186,15 @@ impl Attachment {
     pub fn take(&self, request: AttachRequest) -> Result<(), Status> {
         use from_adapter::Message;
         let message = request.message.ok_or_else(|| misbehaved("an empty message"))?;
+        let (length, limit) = match &message {
+            Message::Commit(commit) => (commit.commitment.len(), COMMITMENT_MAX),
+            Message::Reveal(reveal) => (reveal.chunk.len(), CHUNK_MAX),
+            Message::Decline(decline) => (decline.refusal.len(), REFUSAL_MAX),
+            _ => (0, 0),
+        };
+        if length > limit {
+            return Err(misbehaved("a message longer than its kind may be"));
+        }
         let id = match &message {
             Message::Commit(commit) => commit.exchange,
             Message::Reveal(reveal) => reveal.exchange,

@@ -31,10 +31,12 @@ pub fn operator(caller: &SpiffeId, directory: &Directory) -> Result<String, Fail
     Ok(caller.id.clone())
 }
 
-/// Whether the caller may read bodies: a keeper or an auditor of the directory.
-pub fn may_read_bodies(caller: &SpiffeId, directory: &Directory) -> bool {
+/// Whether the caller may read bodies of a ledger: its own keeper, or an auditor.
+pub fn may_read_bodies(caller: &SpiffeId, directory: &Directory, origin: &str) -> bool {
     match caller.role {
-        PeerRole::Cockpit => directory.keeper(&caller.id).is_some(),
+        PeerRole::Cockpit => {
+            directory.ledger(origin).is_some_and(|ledger| ledger.entry.keeper == caller.id)
+        }
         PeerRole::Auditor => {
             directory.document().auditors.iter().any(|auditor| auditor.id == caller.id)
         }

@@ -21,7 +21,10 @@ use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::server::Connected;
 
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Handshakes at once: whoever only connects must not take the places of those who prove
+/// themselves.
+const HANDSHAKES_MAX: usize = 512;
 
 /// A connection with a known peer.
 pub struct PeerStream {
@@ -89,6 +92,7 @@ pub async fn accept(
 ) {
     let acceptor = TlsAcceptor::from(tls);
     let places = Arc::new(Semaphore::new(connections_max));
+    let handshakes = Arc::new(Semaphore::new(HANDSHAKES_MAX));
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -103,14 +107,20 @@ pub async fn accept(
                 continue;
             }
         };
-        let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
-            tracing::warn!(connections_max, "a connection was refused: there are too many");
+        let Ok(handshake) = Arc::clone(&handshakes).try_acquire_owned() else {
+            tracing::warn!(HANDSHAKES_MAX, "a connection was refused: too many handshakes");
             continue;
         };
+        let places = Arc::clone(&places);
         let (acceptor, trust_domain, into) = (acceptor.clone(), trust_domain.clone(), into.clone());
         tokio::spawn(async move {
             match greet(tcp, acceptor, &trust_domain).await {
                 Ok((stream, peer)) => {
+                    drop(handshake);
+                    let Ok(place) = places.try_acquire_owned() else {
+                        tracing::warn!(connections_max, "a connection was refused: too many");
+                        return;
+                    };
                     let _ = into.send(Ok(PeerStream { stream, peer, _place: place })).await;
                 }
                 Err(error) => tracing::info!(%error, "a handshake failed"),

@@ -24,6 +24,8 @@ pub async fn log(broker: &Broker, authenticated: &Authenticated, failure: &Failu
     let now_ms = broker.clock.now_ms();
     // These two say that the id stands there already.
     let stands = matches!(failure.reason, Reason::IdReused | Reason::Replayed);
+    let stands = stands
+        || broker.ledger.find(&request.authority, request.id).await.is_ok_and(|f| f.is_some());
     if stands || !broker.quota.take(&request.authority, now_ms) {
         broker.metrics.unlogged_refusals.inc();
         return false;

@@ -66,7 +66,7 @@ pub(crate) fn use_aad(exchange: u64, report: u64) -> Vec<u8> {
 /// The index.
 #[derive(Clone)]
 pub(crate) struct Index {
-    pool: SqlitePool,
+    pub(super) pool: SqlitePool,
 }
 
 fn int(number: u64) -> i64 {
@@ -306,7 +306,7 @@ impl Index {
     }
 }
 
-fn push_tags(query: &mut sqlx::QueryBuilder<Sqlite>, tags: &[Tag]) {
+pub(super) fn push_tags(query: &mut sqlx::QueryBuilder<Sqlite>, tags: &[Tag]) {
     let mut list = query.separated(", ");
     for tag in tags {
         list.push_bind(tag.to_vec());

@@ -4,6 +4,7 @@
 
 mod body;
 mod card;
+mod claims;
 pub mod days;
 mod index;
 mod open;

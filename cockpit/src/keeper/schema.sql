@@ -66,3 +66,10 @@ CREATE TABLE IF NOT EXISTS alarms (
     first_index INTEGER,
     count INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
+
+-- Who first found records by a birth identity: a tag of their identification number, of the day.
+CREATE TABLE IF NOT EXISTS claims (
+    tag BLOB PRIMARY KEY,
+    owner BLOB NOT NULL,
+    contested INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;

@@ -80,19 +80,28 @@ struct Opened {
 }
 
 impl Keeper {
-    /// The tags of a person on all days that can still be opened.
-    fn tags(&self, subject: Option<&Subject>) -> Result<Vec<Tag>, Status> {
+    /// The tags of a person on all days that can still be opened. Birth identities that two logins
+    /// share lead nowhere.
+    async fn tags(&self, subject: Option<&Subject>) -> Result<Vec<Tag>, Status> {
         let subject = subject.ok_or_else(|| Status::invalid_argument("`subject` is missing"))?;
         let forms = subject::forms_of_person(subject);
-        if forms.is_empty() {
+        if forms.number.is_none() && forms.birth.is_none() {
             return Err(Status::invalid_argument(
                 "`subject` needs an identification number, or birth name, given names, birth \
                  date and birth place",
             ));
         }
         let oldest = day_of(self.clock.now_ms()).saturating_sub(DAYS_KEPT);
-        let days = self.ring.since(oldest);
-        Ok(days.iter().flat_map(|day| forms.iter().map(|form| day.tag(form))).collect())
+        let (mut tags, mut birth) = (Vec::new(), Vec::new());
+        for day in self.ring.since(oldest) {
+            let number = forms.number.as_ref().map(|form| day.tag(form));
+            tags.extend(number);
+            birth.extend(forms.birth.as_ref().map(|form| (day.tag(form), number)));
+        }
+        if !birth.is_empty() {
+            tags.extend(self.index.unshared(&birth).await?);
+        }
+        Ok(tags)
     }
 
     fn open_found(&self, found: Found) -> Result<Opened, Status> {
@@ -187,7 +196,7 @@ impl KeeperService for Keeper {
                 .parse()
                 .map_err(|_| Status::invalid_argument("`page_token` is not from an answer"))?,
         };
-        let tags = self.tags(request.subject.as_ref())?;
+        let tags = self.tags(request.subject.as_ref()).await?;
         let mut found = self.index.find(&tags, before, size + 1).await?;
         let more = found.len() > size as usize;
         found.truncate(size as usize);
@@ -208,7 +217,7 @@ impl KeeperService for Keeper {
         request: Request<ExportRecordRequest>,
     ) -> Result<Response<ExportRecordResponse>, Status> {
         let request = request.into_inner();
-        let tags = self.tags(request.subject.as_ref())?;
+        let tags = self.tags(request.subject.as_ref()).await?;
         let before = request.index.saturating_add(1);
         let found = self.index.find(&tags, before, 1).await?.pop();
         let found = found

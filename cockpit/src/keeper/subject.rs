@@ -15,9 +15,17 @@ pub(crate) fn form_of_record(subject: &Subject) -> Option<Form> {
     by_idnr(subject).or_else(|| by_birth(subject))
 }
 
-/// All forms under which records about this person may lie.
-pub(crate) fn forms_of_person(subject: &Subject) -> Vec<Form> {
-    by_idnr(subject).into_iter().chain(by_birth(subject)).collect()
+/// The forms under which records about a person may lie.
+pub(crate) struct Forms {
+    /// By identification number: theirs alone.
+    pub(crate) number: Option<Form>,
+    /// By birth identity, which two people can share.
+    pub(crate) birth: Option<Form>,
+}
+
+/// All forms of this person.
+pub(crate) fn forms_of_person(subject: &Subject) -> Forms {
+    Forms { number: by_idnr(subject), birth: by_birth(subject) }
 }
 
 fn by_idnr(subject: &Subject) -> Option<Form> {
@@ -108,7 +116,8 @@ mod tests {
     fn the_number_goes_first_and_a_person_has_both() {
         let both = Subject { idnr: "86095742719".into(), ..person("Groß", "Köln") };
         assert!(form_of_record(&both).is_some_and(|form| form.starts_with(b"idnr\0")));
-        assert_eq!(forms_of_person(&both).len(), 2);
+        let forms = forms_of_person(&both);
+        assert!(forms.number.is_some() && forms.birth.is_some());
     }
 
     #[test]

@@ -53,6 +53,8 @@ pub(crate) enum Ending {
     Found,
     NothingFound,
     Ambiguous,
+    /// The register held something that it could not send.
+    NotTransmitted,
     Refused,
     /// The register's word is missing or not valid.
     Unknown,
@@ -236,6 +238,9 @@ impl Teller<'_> {
                 self.lang.pick("Nichts gefunden", "Nothing found", "Keine Daten")
             }
             Ending::Ambiguous => self.lang.pick("Nicht eindeutig", "Ambiguous", "Nicht klar"),
+            Ending::NotTransmitted => {
+                self.lang.pick("Nicht übermittelt", "Not passed on", "Keine Daten bekommen")
+            }
             Ending::Refused => self.lang.pick("Abgelehnt", "Refused", "Abgelehnt"),
             Ending::Unknown => self.lang.pick("Unklar", "Unclear", "Nicht klar"),
         }
@@ -273,6 +278,11 @@ impl Teller<'_> {
                 "Nicht eindeutig: Mehrere Personen passten, deshalb wurde nichts übermittelt",
                 "Ambiguous: more than one person fitted, so nothing was passed on",
                 "Es war nicht klar, welche Person gemeint ist. Das Amt hat nichts bekommen.",
+            ),
+            Ending::NotTransmitted => self.lang.pick(
+                "Nicht übermittelt: Das Register konnte seine Angaben nicht richtig senden",
+                "Not passed on: the register could not send its details properly",
+                "Es gab einen Fehler bei den Daten. Das Amt hat nichts bekommen.",
             ),
             Ending::Refused => return self.refusal(reason),
             Ending::Unknown => self.lang.pick(
@@ -375,6 +385,7 @@ fn result_of(record: &Record) -> Ending {
         Some(Outcome::Found) => Ending::Found,
         Some(Outcome::NothingFound) => Ending::NothingFound,
         Some(Outcome::Ambiguous) => Ending::Ambiguous,
+        Some(Outcome::NotTransmitted) => Ending::NotTransmitted,
         Some(Outcome::Unspecified) | None => Ending::Unknown,
     }
 }

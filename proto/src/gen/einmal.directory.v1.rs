@@ -13,7 +13,7 @@ pub struct GetTrustResponse {
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ListKeyCardsRequest {
-    /// Ids of registers and keepers; at most 256.
+    /// Ids of registers and keepers; at most 64.
     #[prost(string, repeated, tag = "1")]
     pub participants: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }

@@ -354,6 +354,9 @@ pub enum Outcome {
     NothingFound = 2,
     /// More than one person fits; nothing was transmitted (IDNrG § 6 (4)).
     Ambiguous = 3,
+    /// The register holds something that does not fit its evidence type; nothing was transmitted,
+    /// and its operator must mend it. Outside the seal this looks like every other answer.
+    NotTransmitted = 4,
 }
 impl Outcome {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -366,6 +369,7 @@ impl Outcome {
             Self::Found => "OUTCOME_FOUND",
             Self::NothingFound => "OUTCOME_NOTHING_FOUND",
             Self::Ambiguous => "OUTCOME_AMBIGUOUS",
+            Self::NotTransmitted => "OUTCOME_NOT_TRANSMITTED",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -375,6 +379,7 @@ impl Outcome {
             "OUTCOME_FOUND" => Some(Self::Found),
             "OUTCOME_NOTHING_FOUND" => Some(Self::NothingFound),
             "OUTCOME_AMBIGUOUS" => Some(Self::Ambiguous),
+            "OUTCOME_NOT_TRANSMITTED" => Some(Self::NotTransmitted),
             _ => None,
         }
     }

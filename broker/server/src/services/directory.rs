@@ -12,11 +12,14 @@ use einmal_protocol::{
         PublishKeyCardRequest, PublishKeyCardResponse, directory_service_server::DirectoryService,
     },
 };
+use prost::Message;
 use tonic::{Request, Response, Status};
 
 use crate::{Broker, caller, exchange::Failure};
 
-const PARTICIPANTS_MAX: usize = 256;
+const PARTICIPANTS_MAX: usize = 64;
+/// The keeper's card, the largest there is, has about 40 KiB.
+const CARD_MAX: usize = 128 * 1024;
 
 /// Serves `einmal.directory.v1`.
 pub(crate) struct DirectoryRoom(pub(crate) Arc<Broker>);
@@ -41,7 +44,9 @@ impl DirectoryService for DirectoryRoom {
         &self,
         request: Request<ListKeyCardsRequest>,
     ) -> Result<Response<ListKeyCardsResponse>, Status> {
-        let participants = request.into_inner().participants;
+        let mut participants = request.into_inner().participants;
+        participants.sort_unstable();
+        participants.dedup();
         if participants.len() > PARTICIPANTS_MAX {
             return Err(Failure::refused(Reason::TooLarge).into());
         }
@@ -56,6 +61,9 @@ impl DirectoryService for DirectoryRoom {
         let malformed = |_| Failure::refused(Reason::MalformedRequest);
         let card =
             request.into_inner().card.ok_or_else(|| Failure::refused(Reason::MalformedRequest))?;
+        if card.encoded_len() > CARD_MAX {
+            return Err(Failure::refused(Reason::TooLarge).into());
+        }
         let trust = self.0.trust.current();
         let participant = participant_of(&card).map_err(malformed)?;
         let may = match caller.role {

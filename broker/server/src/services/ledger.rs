@@ -41,7 +41,7 @@ impl LedgerService for LedgerRoom {
         request: Request<TailEntriesRequest>,
     ) -> Result<Response<Entries>, Status> {
         let caller = caller::of(&request)?;
-        if !caller::may_read_bodies(&caller, &self.0.trust.current().directory) {
+        if !caller::may_read_bodies(&caller, &self.0.trust.current().directory, &self.0.origin) {
             return Err(Failure::refused(Reason::OperatorMayNotCarry).into());
         }
         let (sender, entries) = mpsc::channel(4);
@@ -81,10 +81,18 @@ async fn tail(
                     body: entry.body.unwrap_or_default(),
                 })
                 .collect();
+            // Each run with a checkpoint of its own, so that a reader who was away for long need
+            // not hold everything before it can verify anything.
             let note = if next == checkpoint.size() {
                 checkpoint.note().to_owned()
             } else {
-                String::new()
+                match broker.ledger.checkpoint_at(next).await {
+                    Ok(checkpoint) => checkpoint.note().to_owned(),
+                    Err(error) => {
+                        tracing::error!(%error, "a run cannot be signed");
+                        return;
+                    }
+                }
             };
             let response = TailEntriesResponse { entries, checkpoint: note };
             if sender.send(Ok(response)).await.is_err() {

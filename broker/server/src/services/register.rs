@@ -16,13 +16,11 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::{
     Broker,
-    attachments::{Attachment, REGISTERS_MAX},
+    attachments::{Attachment, CHUNK_MAX, REGISTERS_MAX, STREAMS_MAX},
     caller,
     exchange::Failure,
 };
 
-/// A reveal is sent in chunks of at most this.
-pub(crate) const CHUNK_MAX: u32 = 64 * 1024;
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
 const QUEUE: usize = 256;
 
@@ -55,7 +53,7 @@ impl RegisterService for RegisterRoom {
             ledger: broker.origin.clone(),
             broker_time_ms: broker.clock.now_ms(),
             heartbeat_interval_ms: broker.limits.heartbeat_ms,
-            chunk_bytes_max: CHUNK_MAX,
+            chunk_bytes_max: u32::try_from(CHUNK_MAX).unwrap_or(u32::MAX),
         };
         let message = Some(to_adapter::Message::Welcome(welcome));
         let _ = sender.send(Ok(AttachResponse { message })).await;
@@ -79,6 +77,16 @@ impl RegisterService for RegisterRoom {
 fn check(broker: &Broker, operator: &str, hello: &Hello) -> Result<(), Failure> {
     if hello.registers.is_empty() || hello.registers.len() > REGISTERS_MAX || hello.credits == 0 {
         return Err(Failure::refused(Reason::MalformedRequest));
+    }
+    let mut names: Vec<&String> = hello.registers.iter().collect();
+    names.sort_unstable();
+    if names.windows(2).any(|pair| pair.first() == pair.last()) {
+        return Err(Failure::refused(Reason::MalformedRequest)
+            .with_detail("a register is named twice".to_owned()));
+    }
+    if broker.attachments.streams_of(operator) >= STREAMS_MAX {
+        return Err(Failure::refused(Reason::RegisterBusy)
+            .with_detail(format!("an operator may have {STREAMS_MAX} streams here")));
     }
     let trust = broker.trust.current();
     for register in &hello.registers {
