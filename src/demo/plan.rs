@@ -144,22 +144,6 @@ fn free_port() -> Result<u16, Exit> {
 }
 
 fn sign(
-        &self,
-        kind: &str,
-        document: &impl Serialize,
-        signers: &[&str],
-    ) -> Result<Envelope, Exit> {
-        sign(&self.folder, kind, document, signers)
-    }
-}
-
-/// A free port of the loopback. Somebody else could take it before we do; then the broker says so.
-fn free_port() -> Result<u16, Exit> {
-    let listener = TcpListener::bind("127.0.0.1:0").map_err(Exit::failed)?;
-    Ok(listener.local_addr().map_err(Exit::failed)?.port())
-}
-
-fn sign(
     folder: &Path,
     kind: &str,
     document: &impl Serialize,
