@@ -4,14 +4,20 @@
 use std::path::{Path, PathBuf};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
-use einmal_peer::{SpiffeId, TlsFiles, files};
+use einmal_peer::{SpiffeId, TlsFiles, files, random};
 use einmal_policy::root::KeyText;
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
-    Issuer, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PKCS_ED25519, SanType,
+    Issuer, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, SanType,
 };
+use zeroize::Zeroizing;
 
 use crate::Exit;
+
+/// What stands before an Ed25519 seed in PKCS#8: version 0, the algorithm's OID 1.3.101.112, and
+/// the lengths of two nested octet strings.
+const PKCS8_ED25519: [u8; 16] =
+    [0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 0x22, 4, 0x20];
 
 /// Makes certificates and keys for trying things out. For production, take those of your PKI.
 #[derive(clap::Args)]
@@ -156,8 +162,16 @@ pub fn identity_key(file: &Path) -> Result<KeyText, Exit> {
     if file.exists() {
         return Err(Exit::usage(format!("{} is there already", file.display())));
     }
-    let pair = KeyPair::generate_for(&PKCS_ED25519).map_err(Exit::failed)?;
-    files::replace_secret(file, pair.serialize_pem().as_bytes())?;
+    let seed = Zeroizing::new(random::bytes::<32>().map_err(Exit::failed)?);
+    // Version 1 of PKCS#8 (RFC 8410 § 7): version 2, with the public key in it, is what OpenSSL 3.0
+    // and many other programs cannot read.
+    let der = Zeroizing::new([PKCS8_ED25519.as_slice(), seed.as_slice()].concat());
+    let text = Zeroizing::new(BASE64_STANDARD.encode(der.as_slice()));
+    let pem = Zeroizing::new(format!(
+        "-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n",
+        text.as_str()
+    ));
+    files::replace_secret(file, pem.as_bytes())?;
     let public = files::signing_key(file)?.public().clone();
     Ok(KeyText { algorithm: public.algorithm(), key: BASE64_STANDARD.encode(public.bytes()) })
 }

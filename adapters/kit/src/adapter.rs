@@ -36,6 +36,8 @@ use crate::{
 
 /// Rules, directory and sealing keys are looked at this often.
 const RENEW: Duration = Duration::from_secs(60);
+/// After a stream that lasted, the next is tried at once; then after longer and longer.
+const WAIT_MIN: Duration = Duration::from_millis(100);
 /// A broker may take so long to take a card.
 const PUBLISH: Duration = Duration::from_secs(30);
 /// Streams that have not ended so long after they were told to are cut.
@@ -170,7 +172,7 @@ async fn stay_attached(
     (broker, ledger): (String, String),
     stop: CancellationToken,
 ) {
-    let mut wait = Duration::from_millis(100);
+    let mut wait = WAIT_MIN;
     while !stop.is_cancelled() {
         let began = std::time::Instant::now();
         let attached = async {
@@ -188,7 +190,10 @@ async fn stay_attached(
             }
         };
         match attached.await {
-            Ok(()) => tracing::info!(broker, "the stream ended"),
+            Ok(()) => {
+                tracing::info!(broker, "the stream ended");
+                wait = WAIT_MIN;
+            }
             Err(status) => {
                 tracing::warn!(broker, code = ?status.code(), message = status.message(), "not attached");
             }
@@ -196,8 +201,8 @@ async fn stay_attached(
         if let Err(error) = shared.seen.save() {
             tracing::error!(%error, "the last checkpoint cannot be kept");
         }
-        if began.elapsed() > Duration::from_secs(10) {
-            wait = Duration::from_millis(100);
+        if began.elapsed() > Duration::from_secs(1) {
+            wait = WAIT_MIN;
         }
         // Half to the whole of the wait, so that many adapters do not come back at one moment.
         let [jitter] = einmal_peer::random::bytes::<1>().unwrap_or([128]);

@@ -5,7 +5,6 @@
 //! [`Proven`] log entry of that very commitment.
 
 use std::{
-    collections::BTreeSet,
     sync::{Arc, PoisonError},
     time::Duration,
 };
@@ -13,24 +12,18 @@ use std::{
 use einmal_policy::{Question, Trust, decide, rules_document::EvidenceType};
 use einmal_protocol::{
     Digest, Reason,
-    commitment::{Commitment, Slot},
-    entropy::Entropy,
+    commitment::Commitment,
     envelope::payload_type,
-    evidence::{self, EvidenceError},
     leaf::{Leaf, LeafKind, body_bytes},
     permit::Permit,
     person::{Person, PersonError},
     receipt::Proven,
-    record::{RecordError, seal_access},
     request::{Request, TimeError, Unverified},
     seal::{SealKind, SealingPublicKey},
     time::day_of,
     wire::{
         register::v1::{Commit, Decline, Open, Reveal, attach_request::Message},
-        v1::{
-            AccessRecord, Envelope, Evidence, ExchangeBody, FieldValue, Outcome, RegisterRefusal,
-            Subject, SubjectRole, body,
-        },
+        v1::{Envelope, ExchangeBody, Outcome, RegisterRefusal, body},
     },
 };
 use prost::Message as _;
@@ -41,6 +34,7 @@ use tokio::{
 
 use crate::{
     adapter::{Node, Shared},
+    answer::{Said, Unsealed, say, seal},
     attach::{Pending, ToBroker},
     register::{Answer, Query, RegisterFault},
 };
@@ -63,13 +57,13 @@ impl Declined {
 }
 
 /// A request whose signature, time and permit were checked here, not believed.
-struct Verified {
-    request: Request,
+pub(crate) struct Verified {
+    pub(crate) request: Request,
     trust: Arc<Trust>,
-    permit: Permit,
-    kind: EvidenceType,
-    person: Person,
-    keeper: SealingPublicKey,
+    pub(crate) permit: Permit,
+    pub(crate) kind: EvidenceType,
+    pub(crate) person: Person,
+    pub(crate) keeper: SealingPublicKey,
     signed_request: Vec<u8>,
 }
 
@@ -116,7 +110,8 @@ struct Unlogged<'e> {
 impl Drop for Unlogged<'_> {
     fn drop(&mut self) {
         if !self.logged {
-            self.shared.orphans.count(self.broker, &self.authority);
+            let now_ms = self.shared.clock.now_ms();
+            self.shared.orphans.count(self.broker, &self.authority, now_ms);
         }
     }
 }
@@ -249,58 +244,6 @@ async fn keeper_key(
         .map_err(Declined::fault)
 }
 
-/// What the register says, in the shape that all answers have.
-struct Said {
-    outcome: Outcome,
-    values: Vec<FieldValue>,
-    /// Whose access records are written; the one asked about first.
-    subjects: Vec<Subject>,
-}
-
-impl Said {
-    /// An answer that transmits nothing.
-    fn nothing(outcome: Outcome, subject: Subject) -> Self {
-        Self { outcome, values: Vec::new(), subjects: vec![subject] }
-    }
-}
-
-/// "No such person", "no data" and "blocked" are one value; an ambiguous match transmits nothing.
-fn say(verified: &Verified, answer: &Answer) -> Said {
-    let asked = || verified.person.query.to_subject();
-    match answer {
-        Answer::Nothing => Said::nothing(Outcome::NothingFound, asked()),
-        Answer::Ambiguous => Said::nothing(Outcome::Ambiguous, asked()),
-        Answer::Found(found) if found.blocked => {
-            Said::nothing(Outcome::NothingFound, found.subject.clone())
-        }
-        Answer::Found(found) => {
-            let permitted: BTreeSet<&str> =
-                verified.permit.fields().iter().map(|grant| grant.field.as_str()).collect();
-            let values = found
-                .values
-                .iter()
-                .filter(|(field, _)| permitted.contains(field.as_str()))
-                .map(|(field, value)| FieldValue { field: field.clone(), json: value.to_string() })
-                .collect();
-            let mut subjects = vec![found.subject.clone()];
-            for other in &found.affected {
-                if *other != Subject::default() && !subjects.contains(other) {
-                    subjects.push(other.clone());
-                }
-            }
-            Said { outcome: Outcome::Found, values, subjects }
-        }
-    }
-}
-
-/// Why an answer could not be sealed.
-enum Unsealed {
-    /// It does not fit its evidence type: more persons than slots, or too long.
-    DoesNotFit(&'static str),
-    /// A key or the system failed.
-    Failed(String),
-}
-
 /// Signs the evidence, seals it and the access records, and signs the commitment to them. What
 /// the register holds but cannot send says so inside the seal: a fault that only happens where
 /// something was found would tell the broker that it was (SAME-ANSWER).
@@ -351,78 +294,6 @@ fn prepare(
     }));
     let leaf = Leaf::new(LeafKind::Exchange, commitment.day, &body);
     Ok(Committed { leaf, envelope, sealed_evidence, verified })
-}
-
-/// The sealed evidence, and one sealed access record for each slot.
-fn seal(
-    node: &Node,
-    verified: &Verified,
-    said: &Said,
-    now_ms: u64,
-) -> Result<(Vec<u8>, Vec<Slot>), Unsealed> {
-    let Verified { request, kind, .. } = verified;
-    if said.subjects.len() > kind.slots as usize {
-        return Err(Unsealed::DoesNotFit("it names more persons than its evidence type has slots"));
-    }
-    let slots = access_records(verified, said)?;
-    let evidence = Evidence {
-        request_digest: request.digest.to_vec(),
-        register: node.id.clone(),
-        outcome: said.outcome.into(),
-        fields: said.values.clone(),
-        answered_at_ms: now_ms,
-    };
-    let keys = (&node.identity, &request.reply_key);
-    evidence::seal(&evidence, request.digest, kind.size as usize, keys, entropy()?)
-        .map(|sealed| (sealed, slots))
-        .map_err(|error| match error {
-            EvidenceError::Pad(_) => {
-                Unsealed::DoesNotFit("it is longer than its evidence type's size")
-            }
-            other => Unsealed::Failed(other.to_string()),
-        })
-}
-
-fn entropy() -> Result<Entropy, Unsealed> {
-    einmal_peer::random::entropy().map_err(|error| Unsealed::Failed(error.to_string()))
-}
-
-/// One sealed record for each slot: for each person who is named, and dummies for the rest.
-fn access_records(verified: &Verified, said: &Said) -> Result<Vec<Slot>, Unsealed> {
-    let Verified { request, person, kind, keeper, .. } = verified;
-    let fields: Vec<String> = said.values.iter().map(|value| value.field.clone()).collect();
-    let mut subjects = said.subjects.iter();
-    (0..kind.slots)
-        .map(|slot| {
-            let record = match subjects.next() {
-                Some(subject) => AccessRecord {
-                    request_digest: request.digest.to_vec(),
-                    subject: Some(subject.clone()),
-                    role: if slot == 0 { SubjectRole::Asked } else { SubjectRole::Affected }.into(),
-                    outcome: said.outcome.into(),
-                    fields: fields.clone(),
-                    // The file number is between the authority and the one it asks about.
-                    case_reference: if slot == 0 {
-                        person.case_reference.clone()
-                    } else {
-                        String::new()
-                    },
-                },
-                None => AccessRecord {
-                    request_digest: request.digest.to_vec(),
-                    role: SubjectRole::Nobody.into(),
-                    ..AccessRecord::default()
-                },
-            };
-            let sealed = seal_access(&record, request.digest, slot, keeper, entropy()?).map_err(
-                |error| match error {
-                    RecordError::Pad(_) => Unsealed::DoesNotFit("its access record is too long"),
-                    other => Unsealed::Failed(other.to_string()),
-                },
-            )?;
-            Ok(Slot { sealed_record: sealed.sealed, plain_digest: sealed.plain_digest })
-        })
-        .collect()
 }
 
 /// Step 6, against the proof that this very commitment is in the ledger, and once.

@@ -3,6 +3,7 @@
 //! A custom adapter writes [`Register`] and calls [`start`]; everything else is done here.
 
 pub mod adapter;
+mod answer;
 mod attach;
 mod exchange;
 pub mod register;

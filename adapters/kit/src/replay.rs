@@ -15,8 +15,10 @@ use einmal_protocol::{
 /// An id is remembered until no request under it can be fresh any more.
 const LIFE_MS: u64 = REQUEST_LIFE_MS + 2 * SKEW_MS;
 const IDS_MAX: usize = 1_000_000;
-/// From so many orphans of one broker and authority on, each is an alarm.
+/// From so many orphans of one broker and authority within the window on, each is an alarm: a
+/// crash leaves a few, a broker that tries leaves many.
 const ORPHANS_ALARM: u64 = 3;
+const ORPHANS_WINDOW_MS: u64 = 10 * 60_000;
 
 /// Ids that were revealed.
 #[derive(Debug, Default)]
@@ -46,14 +48,18 @@ impl Revealed {
 
 /// Commitments that were never logged.
 #[derive(Debug, Default)]
-pub(crate) struct Orphans(Mutex<HashMap<(String, String), u64>>);
+pub(crate) struct Orphans(Mutex<HashMap<(String, String), (u64, u64)>>);
 
 impl Orphans {
     /// Counts one, and raises an alarm where they become many: a broker that asks and does not
     /// log learns nothing, but it tries.
-    pub(crate) fn count(&self, broker: &str, authority: &str) {
+    pub(crate) fn count(&self, broker: &str, authority: &str, now_ms: u64) {
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = counts.entry((broker.to_owned(), authority.to_owned())).or_default();
+        let key = (broker.to_owned(), authority.to_owned());
+        let (since_ms, count) = counts.entry(key).or_insert((now_ms, 0));
+        if now_ms > since_ms.saturating_add(ORPHANS_WINDOW_MS) {
+            (*since_ms, *count) = (now_ms, 0);
+        }
         *count += 1;
         if *count >= ORPHANS_ALARM {
             tracing::error!(broker, authority, count, "alarm: commitments were not logged");
