@@ -126,6 +126,8 @@ pub async fn start(
     let trust = TrustStore::open(setup.root, documents, &setup.state.join("trust.json"), now_ms)?;
     let directory = Arc::clone(&trust.current().directory);
     let seen = Seen::open(&setup.state.join("seen.json"), &directory)?;
+    // Kept, so that after a restart no broker can hand out an older card.
+    let cards = Cards::open(&setup.state.join("cards"), &directory, now_ms)?;
     let mut nodes = HashMap::new();
     for RegisterSetup { id, identity, register } in registers {
         let entry =
@@ -140,7 +142,7 @@ pub async fn start(
     let shared = Arc::new(Shared {
         clock: setup.clock,
         trust,
-        cards: Cards::in_memory(),
+        cards,
         seen,
         revealed: Revealed::default(),
         orphans: Orphans::default(),

@@ -115,12 +115,13 @@ impl Client {
             return Err(ClientError::OtherKey);
         }
         let seen = Seen::open(&setup.state.join("seen.json"), &directory)?;
+        let cards = Cards::open(&setup.state.join("cards"), &directory, now_ms)?;
         Ok(Self {
             clock: setup.clock,
             authority: setup.authority,
             identity: setup.identity,
             trust,
-            cards: Cards::in_memory(),
+            cards,
             seen,
             channel,
         })

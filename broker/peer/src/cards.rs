@@ -26,19 +26,14 @@ use tonic::transport::Channel;
 
 use crate::files::{self, FileError};
 
-/// Holds key cards by participant. With a folder, they survive a restart.
-#[derive(Debug, Default)]
+/// Holds key cards by participant, in a folder too, so that none is rolled back after a restart.
+#[derive(Debug)]
 pub struct Cards {
-    folder: Option<PathBuf>,
+    folder: PathBuf,
     held: RwLock<HashMap<String, (KeyCard, Envelope)>>,
 }
 
 impl Cards {
-    /// None yet, kept in memory only.
-    pub fn in_memory() -> Self {
-        Self::default()
-    }
-
     /// Those in a folder, verified anew. Cards that are over are passed over.
     ///
     /// # Errors
@@ -46,7 +41,7 @@ impl Cards {
     pub fn open(folder: &Path, directory: &Directory, now_ms: u64) -> Result<Self, FileError> {
         let failed = |error: std::io::Error| FileError::new(folder, error);
         std::fs::create_dir_all(folder).map_err(failed)?;
-        let this = Self { folder: Some(folder.to_owned()), held: RwLock::default() };
+        let this = Self { folder: folder.to_owned(), held: RwLock::default() };
         for entry in std::fs::read_dir(folder).map_err(failed)? {
             let path = entry.map_err(failed)?.path();
             if path.extension().is_some_and(|ending| ending == "card") {
@@ -76,10 +71,8 @@ impl Cards {
         let card = KeyCard::verify(&envelope, &participant, keys, before, now_ms)?;
         let version = card.accepted().version;
         if before != Some(card.accepted()) {
-            if let Some(folder) = &self.folder {
-                let path = folder.join(format!("{participant}.card"));
-                files::replace(&path, &envelope.encode_to_vec())?;
-            }
+            let path = self.folder.join(format!("{participant}.card"));
+            files::replace(&path, &envelope.encode_to_vec())?;
             held.insert(participant, (card, envelope));
         }
         Ok(version)

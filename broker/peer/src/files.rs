@@ -6,6 +6,7 @@ use std::{
     fs,
     io::Write,
     path::{Path, PathBuf},
+    sync::atomic::{AtomicU64, Ordering},
 };
 
 use einmal_protocol::{key::SigningKey, wire::v1::Envelope};
@@ -81,7 +82,10 @@ fn write(path: &Path, content: &[u8], mode: u32) -> Result<(), FileError> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     let folder = folder.unwrap_or_else(|| Path::new("."));
     fs::create_dir_all(folder).map_err(failed)?;
-    let beside = path.with_extension("new");
+    // A name of its own, so that two writers at one moment each leave a whole file.
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    let beside = path.with_extension(format!("new-{}-{count}", std::process::id()));
     let mut file = fs::OpenOptions::new()
         .write(true)
         .create(true)
