@@ -85,7 +85,7 @@ pub async fn start(path: &Path, clock: Clock) -> Result<Adapter, Exit> {
     let trust_domain = Root::pinned(&root).map_err(Exit::usage)?.document().trust_domain.clone();
     // The mapping is checked against the evidence types of the rules before anything is dialled
     // for good.
-    let target = Target { address: adapter.broker.clone(), trust_domain, broker: None };
+    let target = Target::broker(&adapter.broker, &trust_domain);
     let channel = dial::channel(&target, Arc::clone(&tls.client)).map_err(Exit::usage)?;
     let documents = trust::fetch(channel).await.map_err(|status| {
         Exit::unavailable(format!("the broker does not answer: {}", status.message()))

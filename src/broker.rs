@@ -41,7 +41,12 @@ pub fn read(path: &Path) -> Result<BrokerConfig, Exit> {
         *file = folder.join(&*file);
     }
     let ledger = &mut broker.ledger;
-    for file in [&mut ledger.key, &mut ledger.database, &mut ledger.memory] {
+    for file in [&mut ledger.key, &mut ledger.memory].into_iter().chain(&mut ledger.database) {
+        *file = folder.join(&*file);
+    }
+    if let Some(postgres) = &mut ledger.postgres
+        && let Some(file) = &mut postgres.password_file
+    {
         *file = folder.join(&*file);
     }
     Ok(broker)

@@ -1,26 +1,20 @@
 // SPDX-License-Identifier: EUPL-1.2
 //! `einmal ledger`
 
+mod close;
+mod forget;
+mod show;
+
 use std::path::PathBuf;
 
-use einmal_ledger::{
-    Ledger, LedgerConfig, SqliteStore,
-    store::{Archive, Detail},
-    verify,
-};
+use einmal_broker::{BrokerConfig, config::LedgerSection, open_ledger};
+use einmal_ledger::{Ledger, verify_store};
 use einmal_peer::files;
-use einmal_protocol::{
-    leaf::LeafKind,
-    note::LedgerKey,
-    request::Unverified,
-    time::day_to_iso,
-    wire::v1::{Body, body},
-};
-use prost::Message;
+use einmal_protocol::{note::LedgerKey, tlog_proof::TlogProof};
 
-use crate::{Exit, broker};
+use crate::{Exit, broker, foreign::Published};
 
-/// Works on a broker's ledger. Paths come from the broker's configuration file.
+/// Works on a broker's ledger. Where it lies stands in the broker's configuration file.
 #[derive(clap::Args)]
 pub struct Args {
     #[command(subcommand)]
@@ -33,6 +27,8 @@ enum What {
     Create(ConfigArgs),
     /// Derives everything anew: bodies, leaves, tiles, root, and the outside memory.
     Verify {
+        #[command(flatten)]
+        published: Published,
         #[command(flatten)]
         config: ConfigArgs,
         /// Print the result as one JSON object.
@@ -52,6 +48,18 @@ enum What {
     },
     /// Prints the ledger's public key as it stands in the directory: name+hash+key.
     Key(ConfigArgs),
+    /// Writes the proof of one leaf, which any tool for C2SP logs can check: a `.tlog-proof` file.
+    Proof {
+        /// The leaf.
+        index: u64,
+        #[command(flatten)]
+        config: ConfigArgs,
+        /// Where it goes; left out: standard output.
+        #[arg(long, short)]
+        out: Option<PathBuf>,
+    },
+    Forget(forget::Args),
+    Close(close::Args),
 }
 
 #[derive(clap::Args)]
@@ -70,29 +78,42 @@ pub async fn run(args: Args) -> Result<(), Exit> {
         What::Create(args) => {
             let section = broker::read(&args.config)?.ledger;
             let key = files::signing_key(&section.key)?;
-            let config = LedgerConfig::new(&section.origin, &section.database, &section.memory);
-            Ledger::create(config, key).await.map_err(Exit::failed)?.close().await;
-            println!("{}: an empty ledger of {}", section.database.display(), section.origin);
+            open_ledger::create(&section, key).await.map_err(Exit::failed)?;
+            println!("{}: an empty ledger of {}", section.place(), section.origin);
             Ok(())
         }
-        What::Verify { config, json } => verify_ledger(&config, json).await,
-        What::Show { config, from, count } => show(&config, from, count).await,
+        What::Verify { published, config, json } => match published.verify(json).await {
+            Some(verified) => verified,
+            None => verify_ledger(&config, json).await,
+        },
+        What::Show { config, from, count } => show::show(&config, from, count).await,
         What::Key(args) => {
-            println!("{}", key_of(&args)?);
+            println!("{}", key_of(&broker::read(&args.config)?.ledger)?);
             Ok(())
         }
+        What::Proof { index, config, out } => proof(&config, index, out).await,
+        What::Forget(args) => forget::run(args).await,
+        What::Close(args) => close::run(args).await,
     }
 }
 
-fn key_of(args: &ConfigArgs) -> Result<LedgerKey, Exit> {
-    let section = broker::read(&args.config)?.ledger;
+fn key_of(section: &LedgerSection) -> Result<LedgerKey, Exit> {
     let key = files::signing_key(&section.key)?;
     LedgerKey::new(&section.origin, key.public().clone()).map_err(Exit::usage)
 }
 
+/// Opens it, beside a broker that may be running.
+async fn open(config: &BrokerConfig, required: usize) -> Result<Ledger, Exit> {
+    let section = &config.ledger;
+    let key = files::signing_key(&section.key)?;
+    let settings = open_ledger::settings(section, required).map_err(Exit::usage)?;
+    open_ledger::open(section, &settings, key).await.map_err(Exit::failed)
+}
+
 async fn verify_ledger(args: &ConfigArgs, json: bool) -> Result<(), Exit> {
     let section = broker::read(&args.config)?.ledger;
-    let report = verify(&section.database, &key_of(args)?, Some(&section.memory))
+    let store = open_ledger::inspect(&section).await.map_err(Exit::failed)?;
+    let report = verify_store(&*store, &key_of(&section)?, Some(&section.memory))
         .await
         .map_err(Exit::failed)?;
     if json {
@@ -117,45 +138,20 @@ async fn verify_ledger(args: &ConfigArgs, json: bool) -> Result<(), Exit> {
     Ok(())
 }
 
-async fn show(args: &ConfigArgs, from: u64, count: usize) -> Result<(), Exit> {
-    let section = broker::read(&args.config)?.ledger;
-    let store = SqliteStore::inspect(&section.database).await.map_err(Exit::failed)?;
-    let entries =
-        store.entries(from, count.min(10_000), Detail::Bodies).await.map_err(Exit::failed)?;
-    for entry in entries {
-        let what = entry.body.as_deref().map_or_else(|| "forgotten".to_owned(), describe);
-        let kind = match entry.leaf.kind {
-            LeafKind::Exchange => "exchange",
-            LeafKind::Refusal => "refusal",
-            LeafKind::Use => "use",
-        };
-        println!("{:>8}  {}  {kind:<8}  {what}", entry.index, day_to_iso(entry.leaf.day));
-    }
-    Ok(())
-}
-
-/// What a body says in the clear: parties, kinds and ids, never a person.
-fn describe(bytes: &[u8]) -> String {
-    let Some(kind) = Body::decode(bytes).ok().and_then(|body| body.kind) else {
-        return "unreadable".to_owned();
-    };
-    let (signed, reason) = match kind {
-        body::Kind::Exchange(exchange) => (exchange.signed_request, String::new()),
-        body::Kind::Refusal(refusal) => (refusal.signed_request, format!("  {}", refusal.reason)),
-        body::Kind::Use(_) => return "report of use, sealed".to_owned(),
-    };
-    match Unverified::parse(&signed) {
-        Ok(found) => {
-            let request = found.request;
-            format!(
-                "{}  {} asked {} for {} ({}){reason}",
-                request.id,
-                request.authority,
-                request.register,
-                request.evidence_type,
-                request.purpose
-            )
+async fn proof(args: &ConfigArgs, index: u64, out: Option<PathBuf>) -> Result<(), Exit> {
+    let ledger = open(&broker::read(&args.config)?, 0).await?;
+    let checkpoint = ledger.checkpoint();
+    let inclusion = ledger.inclusion(index, checkpoint.size()).await.map_err(Exit::failed)?;
+    let entry = ledger.entries(index, 1).await.map_err(Exit::failed)?.pop();
+    ledger.close().await;
+    let leaf = entry.ok_or_else(|| Exit::failed("there is no such leaf"))?.leaf;
+    let receipt = einmal_ledger::Logged { index, leaf, inclusion, checkpoint }.receipt(None);
+    let text = TlogProof::of_receipt(&receipt).map_err(Exit::failed)?.to_string();
+    match out {
+        Some(path) => files::replace(&path, text.as_bytes()).map_err(Exit::from),
+        None => {
+            print!("{text}");
+            Ok(())
         }
-        Err(_) => "unreadable".to_owned(),
     }
 }

@@ -2,18 +2,21 @@
 //! The `einmal` command as a library: one file a subcommand.
 
 pub mod adapter;
+pub mod bench;
 pub mod broker;
 pub mod cockpit;
 pub mod config;
 pub mod demo;
 pub mod documents;
 pub mod exit;
+pub mod foreign;
 pub mod ledger;
 pub mod logging;
 pub mod pki;
 pub mod request;
 pub mod rules;
 pub mod verify;
+pub mod witness;
 
 use clap::{Parser, Subcommand};
 
@@ -45,6 +48,8 @@ enum What {
     Directory(documents::DirectoryArgs),
     Ledger(ledger::Args),
     Verify(verify::Args),
+    Bench(bench::Args),
+    Witness(witness::Args),
     Pki(pki::Args),
 }
 
@@ -64,6 +69,8 @@ pub fn run(command: Command) -> Result<(), Exit> {
         What::Directory(args) => documents::run_directory(args),
         What::Ledger(args) => block_on(ledger::run(args)),
         What::Verify(args) => verify::run(&args),
+        What::Bench(args) => block_on(bench::run(args)),
+        What::Witness(args) => block_on(witness::run(args)),
         What::Pki(args) => pki::run(args),
     }
 }

@@ -139,7 +139,10 @@ pub async fn run(args: Args) -> Result<(), Exit> {
     // Before it is printed: a reader that goes away must not leave it unreported.
     client.report_use(&received, used).await?;
     client.save()?;
-    print(&received)
+    print(&received)?;
+    // This process ends before a day is over. Its alarm, if any, stands in the log.
+    client.hand_in().await;
+    Ok(())
 }
 
 fn person(path: &Path) -> Result<Person, Exit> {

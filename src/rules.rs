@@ -11,7 +11,7 @@ use einmal_policy::{
     Role, Rules,
     chain::check_expiry,
     rules::SCHEMA,
-    rules_document::{Area, EvidenceType, Purpose, RuleTest, RulesDocument},
+    rules_document::{Area, EvidenceType, Purpose, RuleTest, RulesDocument, Witnesses},
 };
 use einmal_protocol::{Digest, envelope::payload_type};
 use serde::Deserialize;
@@ -23,8 +23,8 @@ use crate::{
 
 /// Works on the rules: who may get which fields of which evidence for which purpose.
 ///
-/// A folder holds areas.toml, purposes.toml, evidence-types.toml, tests.toml and
-/// policies/*.cedar; deploy/rules is an example. `build` compiles it and runs its tests; the
+/// A folder holds areas.toml, purposes.toml, evidence-types.toml, tests.toml, policies/*.cedar
+/// and, if it likes, ledger.toml; deploy/rules is an example. `build` compiles it and runs its tests; the
 /// register authority and the data-protection officer each `sign`; `verify` checks both.
 #[derive(clap::Args)]
 pub struct Args {
@@ -81,6 +81,16 @@ struct Tests {
     tests: Vec<RuleTest>,
 }
 
+/// What the rules say about the ledger; the file may be missing.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OfLedger {
+    #[serde(default)]
+    retention_days: Option<u32>,
+    #[serde(default)]
+    witnesses: Option<Witnesses>,
+}
+
 /// What a version of the rules says about itself.
 pub struct Edition {
     /// Strictly rising.
@@ -114,6 +124,9 @@ pub fn read_folder(folder: &Path, edition: Edition) -> Result<RulesDocument, Exi
         }
     }
     let policies: Vec<String> = found.into_values().collect();
+    let ledger_file = folder.join("ledger.toml");
+    let ledger =
+        if ledger_file.exists() { config::read(&ledger_file)? } else { OfLedger::default() };
     Ok(RulesDocument {
         version: edition.version,
         previous: edition.previous,
@@ -126,6 +139,8 @@ pub fn read_folder(folder: &Path, edition: Edition) -> Result<RulesDocument, Exi
         evidence_types: config::read::<EvidenceTypes>(&folder.join("evidence-types.toml"))?
             .evidence_types,
         tests: config::read::<Tests>(&folder.join("tests.toml"))?.tests,
+        retention_days: ledger.retention_days,
+        witnesses: ledger.witnesses,
     })
 }
 

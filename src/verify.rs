@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: EUPL-1.2
 //! `einmal verify`
 
+mod proof;
+
 use std::path::PathBuf;
 
 use einmal_cockpit::export::ExportFile;
@@ -26,13 +28,18 @@ use crate::Exit;
 
 /// Verifies an exported record offline, from the pinned root alone: signatures of authority,
 /// register and ledger, the decision under the rules of that time, and the place in the ledger.
+///
+/// Also verifies a .tlog-proof of any log, from public keys alone: that an entry is in it, and that
+/// witnesses saw that tree.
 #[derive(clap::Args)]
 pub struct Args {
-    /// The export, JSON, as the cockpit gives it.
-    export: PathBuf,
-    /// The pinned root.
+    /// The export, JSON, as the cockpit gives it; or a .tlog-proof.
+    file: PathBuf,
+    /// For an export: the pinned root.
     #[arg(long)]
-    root: PathBuf,
+    root: Option<PathBuf>,
+    #[command(flatten)]
+    proof: proof::ProofArgs,
 }
 
 /// What was verified.
@@ -49,9 +56,16 @@ pub struct Verified {
 /// # Errors
 /// The first thing that does not hold.
 pub fn run(args: &Args) -> Result<(), Exit> {
-    let text = files::read_text(&args.export)?;
+    let text = files::read_text(&args.file)?;
+    if proof::is_proof(&text) {
+        for step in proof::verify(&text, &args.proof)? {
+            println!("ok  {step}");
+        }
+        return Ok(());
+    }
     let export = ExportFile::parse(&text).map_err(Exit::usage)?;
-    let verified = verify(&export, &files::envelope(&args.root)?)
+    let root = args.root.as_ref().ok_or_else(|| Exit::usage("name the pinned root with --root"))?;
+    let verified = verify(&export, &files::envelope(root)?)
         .map_err(|problem| Exit::refused(format!("this record does not hold: {problem}")))?;
     for step in &verified.steps {
         println!("ok  {step}");
@@ -81,7 +95,9 @@ pub fn verify(export: &ExportFile, pinned: &Envelope) -> Result<Verified, String
             (check_exchange(export, &trust, &body, &mut steps)?, LeafKind::Exchange)
         }
         body::Kind::Refusal(body) => (check_refusal(&trust, &body, &mut steps)?, LeafKind::Refusal),
-        body::Kind::Use(_) => return Err("a report of use is no access".to_owned()),
+        body::Kind::Use(_) | body::Kind::Notice(_) => {
+            return Err("only exchanges and refusals are accesses".to_owned());
+        }
     };
     let known = trust.directory.ledger(&ledger).ok_or("the directory has no such ledger")?;
     let claimed = Leaf::parse(&export.receipt.leaf.0).map_err(|error| error.to_string())?;

@@ -192,7 +192,7 @@ impl ExportFile {
         let (signed, permit, reason) = match body.kind.ok_or(ExportError::Form("body"))? {
             body::Kind::Exchange(body) => (body.signed_request, body.permit, String::new()),
             body::Kind::Refusal(body) => (body.signed_request, Vec::new(), body.reason),
-            body::Kind::Use(_) => return Err(ExportError::Form("body")),
+            body::Kind::Use(_) | body::Kind::Notice(_) => return Err(ExportError::Form("body")),
         };
         let request = SignedRequest::decode(signed.as_slice())
             .map_err(|_| ExportError::Form("body"))?

@@ -89,6 +89,12 @@ findings! {
     /// There is no key of that day, so nobody can find the entry.
     NoDayKey "NO_DAY_KEY"
         "there is no key of the entry's day, so it cannot be indexed";
+    /// A leaf's day lies before those of the leaves before it.
+    Backdated "BACKDATED"
+        "the entry names an earlier day than the entries before it, so it would be forgotten early";
+    /// The ledger says that it forgot more than the rules allow.
+    ForgotEarly "FORGOT_EARLY"
+        "the ledger forgot bodies of days that the rules still keep";
     /// The answer was lost and asked for again: the data may have been released.
     Retried "RETRIED"
         "the answer was lost and asked for again";

@@ -5,6 +5,7 @@
 //! records and finds them again by blind tags; the pages hold no key and ask the keeper over
 //! gRPC, in one process or in two.
 
+pub mod config;
 pub mod export;
 pub mod finding;
 pub mod keeper;

@@ -2,10 +2,10 @@
 //! Putting a cockpit together: the keeper follows the broker's ledger and publishes its key
 //! cards; the pages ask the keeper.
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use einmal_peer::{
-    Clock, Tls, TlsFiles, TrustStore,
+    Clock, Tls, TrustStore,
     cards::publish,
     dial::{self, DialError, Target},
     files::{self, FileError},
@@ -14,19 +14,19 @@ use einmal_peer::{
 use einmal_policy::{Root, root::RootError};
 use einmal_protocol::{
     note::LedgerKey,
+    time::{day_of, day_to_iso},
     wire::ledger::v1::{TailEntriesRequest, ledger_service_client::LedgerServiceClient},
 };
-use serde::Deserialize;
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 use tonic::{Status, transport::Channel};
 
 use crate::{
     keeper::{
-        DayKeyFiles, Entry, Intake, Keeper, KeeperError, KeeperSettings, Participants,
-        connect_in_process,
+        Entry, ForgetError, Intake, Keeper, KeeperError, KeeperSettings, Participants,
+        connect_in_process, take_checkpoints,
     },
-    pages::{self, DemoLogin, DemoLoginError, DemoPerson, Pages},
+    pages::{self, DemoLogin, DemoLoginError, Pages},
     trusted::Trusted,
 };
 
@@ -35,46 +35,14 @@ const RUN_MAX: usize = 64 * 1024 * 1024;
 /// Rules and directory are asked for anew, and the key card is looked at, this often.
 const RENEW: Duration = Duration::from_secs(60);
 
-/// `cockpit.toml`.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct CockpitConfig {
-    /// The keeper's id in the directory.
-    pub keeper: String,
-    /// A broker: "https://host:port".
-    pub broker: String,
-    /// Own certificate, `spiffe://<trust-domain>/cockpit/<keeper>`, and whom to believe.
-    pub tls: TlsFiles,
-    /// The pinned root.
-    pub root: PathBuf,
-    /// The keeper's identity key, which signs its key cards.
-    pub identity: PathBuf,
-    /// The ledger that it follows.
-    pub ledger: String,
-    /// The site's key, which wraps the day keys. On another disk, in no backup.
-    pub site_key: PathBuf,
-    /// Two folders for the day keys, on two disks, in no backup.
-    pub day_keys: [PathBuf; 2],
-    /// Folder for index and trusted state.
-    pub state: PathBuf,
-    /// Where the pages are served, in plain HTTP behind a TLS proxy.
-    pub listen: SocketAddr,
-    /// Cookies only over HTTPS. False only for trying things out on one machine.
-    #[serde(default = "yes")]
-    pub secure_cookies: bool,
-    /// Invented persons who may log in, for demonstrations only.
-    #[serde(default)]
-    pub demo_persons: Vec<DemoPerson>,
-}
-
-fn yes() -> bool {
-    true
-}
+pub use crate::config::CockpitConfig;
 
 /// A cockpit that runs.
 pub struct Running {
     /// Where the pages are.
     pub address: SocketAddr,
+    /// Where checkpoints are handed in.
+    pub checkpoints: Option<SocketAddr>,
     /// The keeper.
     pub keeper: Keeper,
     stop: CancellationToken,
@@ -87,75 +55,150 @@ impl std::fmt::Debug for Running {
     }
 }
 
-/// Reads everything, fetches and verifies trust, publishes the key card, then opens the pages.
+/// What a cockpit is told by its broker, verified: shared by the server and by commands beside it.
+pub struct Site {
+    /// To the broker.
+    pub channel: Channel,
+    /// Rules and directory.
+    pub trust: Arc<TrustStore>,
+    /// Those of before, too.
+    pub trusted: Arc<Trusted>,
+    /// The ledger that is followed.
+    pub ledger: LedgerKey,
+    tls: Tls,
+    trust_domain: String,
+}
+
+impl Site {
+    /// Fetches and verifies trust.
+    ///
+    /// # Errors
+    /// Names the file or the document.
+    pub async fn open(config: &CockpitConfig, clock: &Clock) -> Result<Self, ServeError> {
+        let root = files::envelope(&config.root)?;
+        let trust_domain = Root::pinned(&root)?.document().trust_domain.clone();
+        let tls = Tls::load(&config.tls)?;
+        let target = Target::broker(&config.broker, &trust_domain);
+        let channel = dial::channel(&target, Arc::clone(&tls.client))?;
+        let documents = trust::fetch(channel.clone()).await.map_err(Box::new)?;
+        let state = config.state.join("trust.json");
+        let trust = Arc::new(TrustStore::open(root, documents, &state, clock.now_ms())?);
+        let trusted = Arc::new(Trusted::open(Arc::clone(&trust), &config.state.join("archive"))?);
+        let directory = Arc::clone(&trust.current().directory);
+        let ledger = directory
+            .ledger(&config.ledger)
+            .filter(|ledger| ledger.entry.keeper == config.keeper)
+            .ok_or_else(|| ServeError::NotItsLedger(config.ledger.clone()))?
+            .key
+            .clone();
+        Ok(Self { channel, trust, trusted, ledger, tls, trust_domain })
+    }
+
+    /// For how many days the rules say that records are kept.
+    pub fn retention_days(&self) -> u32 {
+        self.trust.current().rules.retention_days()
+    }
+}
+
+/// Reads everything, fetches and verifies trust, forgets what is due, publishes the key card, then
+/// opens the pages.
 ///
 /// # Errors
 /// Names the file, the document or the port.
 pub async fn start(config: &CockpitConfig, clock: Clock) -> Result<Running, ServeError> {
-    let root = files::envelope(&config.root)?;
-    let trust_domain = Root::pinned(&root)?.document().trust_domain.clone();
-    let tls = Tls::load(&config.tls)?;
-    let target = Target { address: config.broker.clone(), trust_domain, broker: None };
-    let channel = dial::channel(&target, tls.client)?;
-    let documents = trust::fetch(channel.clone()).await.map_err(Box::new)?;
-    let state = config.state.join("trust.json");
-    let trust = Arc::new(TrustStore::open(root, documents, &state, clock.now_ms())?);
-    let trusted = Arc::new(Trusted::open(Arc::clone(&trust), &config.state.join("archive"))?);
-    let directory = Arc::clone(&trust.current().directory);
-    let ledger = directory
-        .ledger(&config.ledger)
-        .filter(|ledger| ledger.entry.keeper == config.keeper)
-        .ok_or_else(|| ServeError::NotItsLedger(config.ledger.clone()))?
-        .key
-        .clone();
-    let keeper = open_keeper(config, &ledger, &trusted, &clock).await?;
+    let site = Site::open(config, &clock).await?;
+    let keeper = open_keeper(config, &site, &clock).await?;
+    let mut forgetting = Daily::default();
+    forgetting.look(&keeper, clock.now_ms()).await;
     let card = keeper.card(clock.now_ms()).map_err(KeeperError::Days)?;
-    publish(channel.clone(), card).await.map_err(Box::new)?;
-    let listener = TcpListener::bind(config.listen)
-        .await
-        .map_err(|error| ServeError::Port { at: config.listen, problem: error.to_string() })?;
-    let address = listener
-        .local_addr()
-        .map_err(|error| ServeError::Port { at: config.listen, problem: error.to_string() })?;
+    publish(site.channel.clone(), card).await.map_err(Box::new)?;
+    let port =
+        |at| move |error: std::io::Error| ServeError::Port { at, problem: error.to_string() };
+    let listener = TcpListener::bind(config.listen).await.map_err(port(config.listen))?;
+    let address = listener.local_addr().map_err(port(config.listen))?;
+    let stop = CancellationToken::new();
+    let mut tasks = Vec::new();
+    let mut checkpoints = None;
+    if let Some(at) = config.checkpoints {
+        let identity = (Arc::clone(&site.tls.server), site.trust_domain.clone());
+        let taken = take_checkpoints(keeper.clone(), at, identity, stop.clone()).await;
+        let (address, served) = taken.map_err(port(at))?;
+        checkpoints = Some(address);
+        tasks.push(served);
+    }
     let login = DemoLogin::new(config.demo_persons.clone())?;
     let pages = Pages {
         keeper: connect_in_process(keeper.clone()),
-        vocabulary: Arc::clone(&trusted) as Arc<dyn pages::Vocabulary>,
+        vocabulary: Arc::clone(&site.trusted) as Arc<dyn pages::Vocabulary>,
         login: Arc::new(login),
-        ledger,
+        ledger: site.ledger,
         secure_cookies: config.secure_cookies,
         clock: clock.clone(),
     };
-    let stop = CancellationToken::new();
     let stopped = stop.clone();
-    let served = tokio::spawn(async move {
+    tasks.push(tokio::spawn(async move {
         if let Err(error) = pages::serve(listener, pages, stopped.cancelled_owned()).await {
             tracing::error!(%error, "the pages ended");
         }
-    });
+    }));
+    let Site { trust, trusted, channel, .. } = site;
     let parts = Follower { keeper: keeper.clone(), trust, trusted, channel, clock };
-    let following = tokio::spawn(follow(parts.clone(), stop.clone()));
-    let renewing = tokio::spawn(renew(parts, stop.clone()));
+    tasks.push(tokio::spawn(follow(parts.clone(), stop.clone())));
+    tasks.push(tokio::spawn(renew(parts, forgetting, stop.clone())));
     tracing::info!(%address, keeper = config.keeper, ledger = config.ledger, "serving pages");
-    Ok(Running { address, keeper, stop, tasks: vec![served, following, renewing] })
+    Ok(Running { address, checkpoints, keeper, stop, tasks })
 }
 
 async fn open_keeper(
     config: &CockpitConfig,
-    ledger: &LedgerKey,
-    trusted: &Arc<Trusted>,
+    site: &Site,
     clock: &Clock,
 ) -> Result<Keeper, ServeError> {
     std::fs::create_dir_all(&config.state).map_err(|error| FileError::new(&config.state, error))?;
     let settings = KeeperSettings {
         participant: config.keeper.clone(),
         identity: Arc::new(files::signing_key(&config.identity)?),
-        files: DayKeyFiles { site_key: config.site_key.clone(), folders: config.day_keys.clone() },
-        index: config.state.join("index.sqlite"),
-        ledger: ledger.clone(),
+        files: config.day_key_files(),
+        index: config.index(),
+        ledger: site.ledger.clone(),
+        retention_days: site.retention_days(),
     };
-    let archive = Arc::clone(trusted) as Arc<dyn crate::keeper::Archive>;
+    let archive = Arc::clone(&site.trusted) as Arc<dyn crate::keeper::Archive>;
     Ok(Keeper::open(settings, archive, clock.clone()).await?)
+}
+
+/// Forgets once a day, and again where it failed.
+#[derive(Default)]
+struct Daily {
+    done_on: Option<u32>,
+}
+
+impl Daily {
+    async fn look(&mut self, keeper: &Keeper, now_ms: u64) {
+        if let Err(error) = keeper.look_after(now_ms).await {
+            tracing::error!(%error, "the keeper's index cannot be looked after");
+        }
+        if self.done_on == Some(day_of(now_ms)) {
+            return;
+        }
+        match keeper.forget().await {
+            Ok(done) if done.is_nothing() => self.done_on = Some(day_of(now_ms)),
+            Ok(done) => {
+                tracing::info!(
+                    before = day_to_iso(done.before_day),
+                    keys = done.key_days.len(),
+                    "forgot"
+                );
+                self.done_on = Some(day_of(now_ms));
+            }
+            // It has its own alarm, and is not tried again before tomorrow or a restart.
+            Err(error @ ForgetError::ClockRunsAhead) => {
+                tracing::error!(%error, "alarm");
+                self.done_on = Some(day_of(now_ms));
+            }
+            Err(error) => tracing::error!(%error, "not all is forgotten; trying again"),
+        }
+    }
 }
 
 #[derive(Clone)]
@@ -192,7 +235,7 @@ async fn tail(mut intake: Intake, channel: Channel, wait: &mut Duration) -> Resu
     let from_index = intake.size().await.map_err(|error| error.to_string())?;
     let mut stream = LedgerServiceClient::new(channel)
         .max_decoding_message_size(RUN_MAX)
-        .tail_entries(TailEntriesRequest { from_index })
+        .tail_entries(TailEntriesRequest { from_index, reason: String::new() })
         .await
         .map_err(|status| status.message().to_owned())?
         .into_inner();
@@ -218,14 +261,16 @@ async fn tail(mut intake: Intake, channel: Channel, wait: &mut Duration) -> Resu
     Ok(())
 }
 
-/// Keeps trust and key card fresh.
-async fn renew(parts: Follower, stop: CancellationToken) {
+/// Keeps trust and key card fresh, and forgets.
+async fn renew(parts: Follower, mut forgetting: Daily, stop: CancellationToken) {
     loop {
         tokio::select! {
             () = tokio::time::sleep(RENEW) => {}
             () = stop.cancelled() => return,
         }
         let now_ms = parts.clock.now_ms();
+        parts.keeper.keep_for(parts.trust.current().rules.retention_days());
+        forgetting.look(&parts.keeper, now_ms).await;
         let renewed = async {
             let documents = trust::fetch(parts.channel.clone())
                 .await

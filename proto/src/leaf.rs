@@ -23,6 +23,8 @@ pub enum LeafKind {
     Refusal,
     /// A report of use.
     Use,
+    /// What was done with the ledger itself: forgotten, read by an auditor, held longer.
+    Notice,
 }
 
 impl LeafKind {
@@ -32,11 +34,14 @@ impl LeafKind {
             Self::Exchange => 1,
             Self::Refusal => 2,
             Self::Use => 3,
+            Self::Notice => 4,
         }
     }
 
     fn from_number(number: u8) -> Option<Self> {
-        [Self::Exchange, Self::Refusal, Self::Use].into_iter().find(|kind| kind.number() == number)
+        [Self::Exchange, Self::Refusal, Self::Use, Self::Notice]
+            .into_iter()
+            .find(|kind| kind.number() == number)
     }
 
     /// The kind of a body; nothing where it is empty or of a later version.
@@ -45,6 +50,7 @@ impl LeafKind {
             Some(body::Kind::Exchange(_)) => Some(Self::Exchange),
             Some(body::Kind::Refusal(_)) => Some(Self::Refusal),
             Some(body::Kind::Use(_)) => Some(Self::Use),
+            Some(body::Kind::Notice(_)) => Some(Self::Notice),
             None => None,
         }
     }

@@ -5,6 +5,7 @@
 
 pub mod batch;
 pub mod commitment;
+pub mod cosignature;
 pub mod digest;
 pub mod entropy;
 pub mod envelope;
@@ -24,6 +25,8 @@ pub mod request;
 pub mod request_id;
 pub mod seal;
 pub mod time;
+pub mod tlog_proof;
+mod vkey;
 pub mod wire;
 
 pub use digest::Digest;

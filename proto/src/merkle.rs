@@ -216,12 +216,15 @@ fn consistent(old: (u64, Digest), new: (u64, Digest), path: &[Digest]) -> Option
     if old_size > new_size {
         return None;
     }
+    // Nothing is consistent with anything, but only the true empty root is nothing.
+    if old_size == 0 && old_root != empty_root() {
+        return Some(false);
+    }
     if old_size == new_size {
         return Some(path.is_empty() && old_root == new_root);
     }
     if old_size == 0 {
-        // Nothing is consistent with anything, but only the true empty root is nothing.
-        return Some(path.is_empty() && old_root == empty_root());
+        return Some(path.is_empty());
     }
     let mut rest = path.iter();
     let first = if old_size.is_power_of_two() { old_root } else { *rest.next()? };

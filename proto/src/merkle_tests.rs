@@ -140,8 +140,14 @@ fn proof(value: &Value) -> Option<Vec<Digest>> {
     value.as_array().map_or(Some(Vec::new()), |hashes| hashes.iter().map(digest).collect())
 }
 
+/// Where the vectors lie, all of them are read: 98 of each kind.
+fn whole(seen: usize) -> bool {
+    seen == 98 || seen == 0
+}
+
 #[test]
 fn published_inclusion_vectors_hold_negative_ones_too() {
+    let (mut seen, mut refused) = (0, 0);
     for path in vectors("inclusion") {
         let case: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
         let accepted = (|| {
@@ -152,11 +158,16 @@ fn published_inclusion_vectors_hold_negative_ones_too() {
         })()
         .unwrap_or(false);
         assert_eq!(accepted, !case["wantErr"].as_bool().unwrap(), "{}", path.display());
+        (seen, refused) = (seen + 1, refused + usize::from(!accepted));
     }
+    let told = format!("{seen} inclusion vectors, {refused} of them refused");
+    eprintln!("{told}");
+    assert!(whole(seen) && (seen == 0 || refused == 92), "{told}");
 }
 
 #[test]
 fn published_consistency_vectors_hold_negative_ones_too() {
+    let (mut seen, mut refused, mut from_nothing) = (0, 0, 0);
     for path in vectors("consistency") {
         let case: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
         let accepted = (|| {
@@ -167,12 +178,116 @@ fn published_consistency_vectors_hold_negative_ones_too() {
             ))
         })()
         .unwrap_or(false);
-        // A tlog-witness demands the empty proof from size 0, where these vectors refuse any.
-        let from_nothing = case["size1"].as_u64() == Some(0) && accepted;
-        assert!(
-            accepted != case["wantErr"].as_bool().unwrap() || from_nothing,
-            "{}",
-            path.display()
-        );
+        // A tlog-witness demands the empty proof from size 0, where these vectors refuse any; the
+        // root of the old tree must still be that of the empty one.
+        let empty = case["size1"].as_u64() == Some(0) && root_of(&case["root1"]) == empty_root();
+        if accepted == case["wantErr"].as_bool().unwrap() {
+            assert!(accepted && empty && case["proof"] == serde_json::json!([]), "{path:?}");
+            from_nothing += 1;
+        }
+        (seen, refused) = (seen + 1, refused + usize::from(!accepted));
+    }
+    let told = format!(
+        "{seen} consistency vectors, {refused} of them refused, {from_nothing} from size 0 accepted"
+    );
+    eprintln!("{told}");
+    assert!(whole(seen) && (seen == 0 || (refused, from_nothing) == (91, 1)), "{told}");
+}
+
+// Vectors of subtree proofs are published as well. They prove any aligned range of leaves, which
+// nothing here makes or reads: a receipt is for one leaf, a checkpoint for the whole tree.
+
+/// The same trees by another hand: the crate ct-merkle, over another SHA-256.
+mod against_ct_merkle {
+    use ct_merkle::{
+        ConsistencyProof, InclusionProof, RootHash, mem_backed_tree::MemoryBackedTree,
+    };
+    use sha2::Sha256;
+
+    use super::*;
+
+    fn theirs(leaves: &[Vec<u8>]) -> MemoryBackedTree<Sha256, Vec<u8>> {
+        let mut tree = MemoryBackedTree::new();
+        leaves.iter().for_each(|leaf| tree.push(leaf.clone()));
+        tree
+    }
+
+    fn root_of(leaves: &[Vec<u8>]) -> (u64, Digest) {
+        (leaves.len() as u64, root(leaves.iter().map(Vec::as_slice)))
+    }
+
+    fn their_root((size, root): (u64, Digest)) -> RootHash<Sha256> {
+        RootHash::new((*root.as_bytes()).into(), size)
+    }
+
+    fn digests(bytes: &[u8]) -> Vec<Digest> {
+        bytes.chunks(32).map(|hash| hash.try_into().unwrap()).collect()
+    }
+
+    fn bytes(path: &[Digest]) -> Vec<u8> {
+        path.iter().flat_map(|hash| hash.to_vec()).collect()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(300))]
+
+        #[test]
+        fn roots_and_inclusion_proofs_are_the_same_and_accepted_by_both(
+            lengths in prop::collection::vec(0usize..70, 1..400),
+            pick in any::<prop::sample::Index>(),
+            bit in any::<usize>(),
+        ) {
+            let leaves: Vec<Vec<u8>> =
+                (0..).zip(&lengths).map(|(n, length)| vec![n as u8; *length]).collect();
+            let (tree, ours) = (theirs(&leaves), root_of(&leaves));
+            prop_assert!(tree.root() == their_root(ours));
+            let index = pick.index(leaves.len());
+            let slices: Vec<&[u8]> = leaves.iter().map(Vec::as_slice).collect();
+            let path = inclusion_path(&slices, index as u64).unwrap();
+            let proof = tree.prove_inclusion(index);
+            prop_assert_eq!(proof.as_bytes(), bytes(&path));
+            let leaf = leaf_hash(&leaves[index]);
+            let found = root_from_inclusion(leaf, index as u64, ours.0, &digests(proof.as_bytes()));
+            prop_assert_eq!(found, Some(ours.1));
+            // One bit of a path changed, one hash more: the two agree that it proves nothing.
+            let mut broken = bytes(&path);
+            broken.extend([0; 32]);
+            if bit % 3 > 0 {
+                broken.truncate(path.len() * 32);
+                let Some(byte) = broken.get_mut(bit / 8 % (path.len() * 32).max(1)) else {
+                    return Ok(());
+                };
+                *byte ^= 1 << (bit % 8);
+            }
+            let found = root_from_inclusion(leaf, index as u64, ours.0, &digests(&broken));
+            prop_assert_ne!(found, Some(ours.1));
+            let broken = InclusionProof::from_bytes(broken);
+            prop_assert!(
+                tree.root().verify_inclusion(&leaves[index], index as u64, &broken).is_err()
+            );
+        }
+
+        #[test]
+        fn consistency_proofs_are_the_same_and_accepted_by_both(
+            new in 2u64..400, pick in any::<prop::sample::Index>(), bit in any::<usize>(),
+        ) {
+            let leaves = leaves(new);
+            let old = 1 + pick.index(leaves.len() - 1);
+            let (before, after) = (root_of(&leaves[..old]), root_of(&leaves));
+            let path: Vec<Digest> = plan_consistency(old as u64, new).unwrap()
+                .into_iter().map(|range| hash_of(&leaves, range)).collect();
+            let proof = theirs(&leaves).prove_consistency(leaves.len() - old);
+            prop_assert_eq!(proof.as_bytes(), bytes(&path));
+            prop_assert!(verify_consistency(before, after, &digests(proof.as_bytes())));
+            let ours = ConsistencyProof::try_from_bytes(bytes(&path)).unwrap();
+            let (before_there, after_there) = (their_root(before), their_root(after));
+            prop_assert!(after_there.verify_consistency(&before_there, &ours).is_ok());
+            let mut broken = bytes(&path);
+            let place = bit / 8 % broken.len();
+            broken[place] ^= 1 << (bit % 8);
+            prop_assert!(!verify_consistency(before, after, &digests(&broken)));
+            let broken = ConsistencyProof::try_from_bytes(broken).unwrap();
+            prop_assert!(after_there.verify_consistency(&before_there, &broken).is_err());
+        }
     }
 }

@@ -4,10 +4,12 @@
 //! one.
 
 use crate::{
+    cosignature::cosignatures,
     digest::Digest,
     leaf::Leaf,
     merkle,
     note::{Checkpoint, LedgerKey, NoteError},
+    tlog_proof::Quorum,
     wire::v1::Receipt,
 };
 
@@ -35,6 +37,32 @@ impl Proven {
     /// The checkpoint that covers it.
     pub fn checkpoint(&self) -> &Checkpoint {
         &self.checkpoint
+    }
+}
+
+/// A body that is in a ledger, proven, under a checkpoint that enough witnesses cosigned. What
+/// reveals takes one of these.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Witnessed(Proven);
+
+impl Witnessed {
+    /// The proof.
+    pub fn proven(&self) -> &Proven {
+        &self.0
+    }
+}
+
+impl Proven {
+    /// Checks that enough witnesses have cosigned its checkpoint.
+    ///
+    /// # Errors
+    /// Where they are too few.
+    pub fn witnessed(self, quorum: Quorum<'_>) -> Result<Witnessed, ReceiptError> {
+        let got = cosignatures(&self.checkpoint, quorum.witnesses).len();
+        if got < quorum.required {
+            return Err(ReceiptError::Cosignatures { got, required: quorum.required });
+        }
+        Ok(Witnessed(self))
     }
 }
 
@@ -124,6 +152,14 @@ pub enum ReceiptError {
     /// The path does not lead to the root.
     #[error("the inclusion proof does not lead to the checkpoint's root")]
     Inclusion,
+    /// Too few witnesses.
+    #[error("{got} of the witnesses that the rules name have cosigned, {required} are needed")]
+    Cosignatures {
+        /// Valid ones.
+        got: usize,
+        /// What the rules ask for.
+        required: usize,
+    },
     /// No proof from the last checkpoint seen.
     #[error("there is no consistency proof from size {seen}, the last checkpoint seen")]
     NoConsistency {
@@ -211,6 +247,35 @@ mod tests {
         let forged = Checkpoint::sign("einmal.example/l", 5, root, &stranger).unwrap();
         let forged = Receipt { checkpoint: forged.note().to_owned(), ..good };
         assert_eq!(check(&forged), Err(ReceiptError::Checkpoint(NoteError::Signature)));
+    }
+
+    #[test]
+    fn only_enough_of_the_named_witnesses_count() {
+        use crate::cosignature::Cosigner;
+        let log = Log::new(&[b"a", b"b"]);
+        let cosigner = |seed: u8| {
+            let key = SigningKey::from_seed(&[seed; 32]).unwrap();
+            Cosigner::new(&format!("witness.example/{seed}"), key).unwrap()
+        };
+        let (one, two, stranger) = (cosigner(11), cosigner(12), cosigner(13));
+        let witnesses = [one.public().clone(), two.public().clone()];
+        let checkpoint = log.checkpoint(2);
+        let noted = |by: &[&Cosigner]| {
+            let lines: String =
+                by.iter().map(|cosigner| cosigner.cosign(&checkpoint, 5).unwrap()).collect();
+            Checkpoint::parse(&format!("{}{lines}", checkpoint.note()), &log.ledger()).unwrap()
+        };
+        let enough = |checkpoint: &Checkpoint, required| {
+            let note = checkpoint.note().to_owned();
+            let receipt = Receipt { checkpoint: note, ..log.receipt(0, 0) };
+            let proven = verify(&receipt, log.leaves[0], &log.ledger(), None).unwrap();
+            proven.witnessed(Quorum { witnesses: &witnesses, required }).is_ok()
+        };
+        assert!(enough(&checkpoint, 0) && !enough(&checkpoint, 1));
+        assert!(enough(&noted(&[&one]), 1) && !enough(&noted(&[&one]), 2));
+        assert!(!enough(&noted(&[&stranger]), 1));
+        assert!(!enough(&noted(&[&one, &one, &stranger]), 2), "one witness twice is one");
+        assert!(enough(&noted(&[&one, &stranger, &two]), 2));
     }
 
     #[test]

@@ -33,6 +33,8 @@ pub enum SealKind {
     AskedRecord,
     /// What became of the evidence, for the keeper.
     UseRecord,
+    /// A record that is kept longer, for a data-protection officer.
+    HeldRecord,
 }
 
 impl SealKind {
@@ -43,6 +45,7 @@ impl SealKind {
             Self::AccessRecord => b"einmal access-record v1",
             Self::AskedRecord => b"einmal asked-record v1",
             Self::UseRecord => b"einmal use-record v1",
+            Self::HeldRecord => b"einmal held-record v1",
         }
     }
 }

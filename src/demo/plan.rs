@@ -9,7 +9,6 @@ use std::{
     sync::atomic::{AtomicU32, Ordering},
 };
 
-use einmal_ledger::{Ledger, LedgerConfig};
 use einmal_peer::{Clock, PeerRole, SpiffeId, files};
 use einmal_policy::{
     directory::{Authority, Broker, DirectoryDocument, Keeper, LedgerEntry, Operator, Register},
@@ -86,15 +85,16 @@ impl Plan {
             issued_at_ms: clock.now_ms(),
         };
         let broker = format!("https://127.0.0.1:{}", free_port()?);
+        let keeper = format!("https://127.0.0.1:{}", free_port()?);
         let ledger_key = maker.ledger_key()?;
         let root = maker.root()?;
         maker.rules()?;
-        let directory = maker.directory(&registers, &broker, &ledger_key)?;
+        let directory = maker.directory(&registers, (&broker, &keeper), &ledger_key)?;
         maker.sign("directory", payload_type::DIRECTORY, &directory, &["register-authority"])?;
         maker.sign("root", payload_type::ROOT, &root, &["root-1", "root-2"])?;
         maker.broker_config(&broker).await?;
         let adapters = maker.adapter_configs(&registers, &broker)?;
-        maker.cockpit_config(&town, &broker)?;
+        maker.cockpit_config(&town, &broker, &keeper)?;
         maker.client_configs(&town, &broker)?;
         let issued_at_ms = maker.issued_at_ms;
         Ok(Self { folder: folder.to_owned(), town, registers, adapters, issued_at_ms })
@@ -237,7 +237,7 @@ impl Maker {
     fn directory(
         &self,
         registers: &[DemoRegister],
-        broker: &str,
+        (broker, keeper): (&str, &str),
         ledger: &LedgerKey,
     ) -> Result<DirectoryDocument, Exit> {
         let mut operators = vec![AUTHORITY_OPERATOR.to_owned()];
@@ -276,6 +276,7 @@ impl Maker {
             ],
             registers: registers.iter().map(register).collect::<Result<_, _>>()?,
             keepers: vec![Keeper {
+                address: keeper.to_owned(),
                 id: KEEPER.to_owned(),
                 name: "Datenschutzcockpit".to_owned(),
                 keys: vec![self.key(KEEPER)?],
@@ -332,9 +333,7 @@ impl Maker {
         }
         let section = crate::broker::read(&file)?.ledger;
         let key = files::signing_key(&section.key)?;
-        let config = LedgerConfig::new(&section.origin, section.database, section.memory);
-        Ledger::create(config, key).await.map_err(Exit::failed)?.close().await;
-        Ok(())
+        einmal_broker::open_ledger::create(&section, key).await.map_err(Exit::failed)
     }
 
     fn adapter_configs(
@@ -369,7 +368,8 @@ impl Maker {
         Ok(configs)
     }
 
-    fn cockpit_config(&self, town: &Town, broker: &str) -> Result<(), Exit> {
+    fn cockpit_config(&self, town: &Town, broker: &str, keeper: &str) -> Result<(), Exit> {
+        let checkpoints = keeper.trim_start_matches("https://");
         let mut text = format!(
             "keeper = \"{KEEPER}\"\n\
              broker = \"{broker}\"\n\
@@ -380,6 +380,7 @@ impl Maker {
              day_keys = [\"cockpit/days-1\", \"cockpit/days-2\"]\n\
              state = \"cockpit/state\"\n\
              listen = \"127.0.0.1:0\"\n\
+             checkpoints = \"{checkpoints}\"\n\
              secure_cookies = false\n\n{}",
             tls(KEEPER)
         );

@@ -192,9 +192,13 @@ impl Others {
         let folders = std::fs::read_dir(&self.plan.folder).unwrap();
         let files = folders.map(|entry| entry.unwrap().path().join("seen.json"));
         let seen = files.filter_map(|file| std::fs::read(file).ok()).flat_map(|bytes| {
-            let notes: std::collections::HashMap<String, String> =
+            let notes: std::collections::HashMap<String, serde_json::Value> =
                 serde_json::from_slice(&bytes).expect("checkpoints by origin");
-            notes.into_values()
+            let text = |note: &serde_json::Value| note.as_str().expect("a note").to_owned();
+            notes.into_values().flat_map(move |of| {
+                let loose = of["loose"].as_array().cloned().unwrap_or_default();
+                std::iter::once(text(&of["last"])).chain(loose.iter().map(text)).collect::<Vec<_>>()
+            })
         });
         seen.collect()
     }

@@ -46,9 +46,19 @@ fn imports_run_one_way() {
         ("broker/policy", base.to_vec()),
         ("broker/peer", vec!["einmal-protocol", "einmal-policy"]),
         ("broker/ledger", base.to_vec()),
+        ("broker/witness", vec!["einmal-protocol", "einmal-peer"]),
         ("broker/client", vec!["einmal-protocol", "einmal-policy", "einmal-peer"]),
         ("adapters/kit", vec!["einmal-protocol", "einmal-policy", "einmal-peer"]),
-        ("broker/server", vec!["einmal-protocol", "einmal-policy", "einmal-peer", "einmal-ledger"]),
+        (
+            "broker/server",
+            vec![
+                "einmal-protocol",
+                "einmal-policy",
+                "einmal-peer",
+                "einmal-ledger",
+                "einmal-witness",
+            ],
+        ),
         ("adapters/sources", vec!["einmal-protocol", "einmal-policy", "einmal-adapter-kit"]),
         ("cockpit", vec!["einmal-protocol", "einmal-policy", "einmal-peer"]),
     ]);
@@ -106,6 +116,8 @@ fn sample_configurations_decode() {
     toml::from_str::<einmal::adapter::AdapterConfig>(&sample("adapter.toml")).unwrap();
     toml::from_str::<einmal_cockpit::serve::CockpitConfig>(&sample("cockpit.toml")).unwrap();
     toml::from_str::<einmal::request::ClientConfig>(&sample("client.toml")).unwrap();
+    let witness = toml::from_str::<einmal_witness::WitnessConfig>(&sample("witness.toml")).unwrap();
+    einmal_protocol::note::LedgerKey::parse(&witness.logs[0].vkey).unwrap();
     einmal_adapters::SourcesConfig::parse(&sample("register-example.toml")).unwrap();
 }
 

@@ -37,11 +37,8 @@ pub(crate) fn dial(world: &World, operator: &str) -> EvidenceServiceClient<Chann
         revocations: Vec::new(),
     })
     .unwrap();
-    let target = Target {
-        address: format!("https://{}", world.house.broker.address),
-        trust_domain: "demo.einmal.example".into(),
-        broker: None,
-    };
+    let address = format!("https://{}", world.house.broker.address);
+    let target = Target::broker(&address, "demo.einmal.example");
     EvidenceServiceClient::new(channel(&target, tls.client).unwrap())
         .max_decoding_message_size(4 * 1024 * 1024)
 }

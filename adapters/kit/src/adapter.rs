@@ -10,10 +10,11 @@ use std::{
 };
 
 use einmal_peer::{
-    Cards, Clock, Seen, Tls, TrustStore,
+    Cards, Clock, HandIn, PeerRole, Seen, Tls, TrustStore,
     cards::publish,
     dial::{self, DialError, Target},
     files::FileError,
+    hand_in::HandedIn,
     random::NoRandomness,
     trust::{self, TrustStoreError},
 };
@@ -82,9 +83,9 @@ pub(crate) struct Node {
 /// What all exchanges of one adapter share.
 pub(crate) struct Shared {
     pub(crate) clock: Clock,
-    pub(crate) trust: TrustStore,
+    pub(crate) trust: Arc<TrustStore>,
     pub(crate) cards: Cards,
-    pub(crate) seen: Seen,
+    pub(crate) seen: Arc<Seen>,
     pub(crate) revealed: Revealed,
     pub(crate) orphans: Orphans,
     pub(crate) nodes: HashMap<String, Arc<Node>>,
@@ -94,6 +95,7 @@ pub(crate) struct Shared {
 /// An adapter that runs.
 pub struct Adapter {
     shared: Arc<Shared>,
+    hand_in: HandIn,
     stop: CancellationToken,
     streams: JoinSet<()>,
 }
@@ -118,14 +120,14 @@ pub async fn start(
 ) -> Result<Adapter, StartError> {
     let now_ms = setup.clock.now_ms();
     let trust_domain = Root::pinned(&setup.root)?.document().trust_domain.clone();
-    let target =
-        Target { address: setup.broker.clone(), trust_domain: trust_domain.clone(), broker: None };
+    let target = Target::broker(&setup.broker, &trust_domain);
     let channel = dial::channel(&target, Arc::clone(&setup.tls.client))?;
     let documents =
         trust::fetch(channel).await.map_err(|status| StartError::Broker(Box::new(status)))?;
-    let trust = TrustStore::open(setup.root, documents, &setup.state.join("trust.json"), now_ms)?;
+    let state = setup.state.join("trust.json");
+    let trust = Arc::new(TrustStore::open(setup.root, documents, &state, now_ms)?);
     let directory = Arc::clone(&trust.current().directory);
-    let seen = Seen::open(&setup.state.join("seen.json"), &directory)?;
+    let seen = Arc::new(Seen::open(&setup.state.join("seen.json"), &directory)?);
     // Kept, so that after a restart no broker can hand out an older card.
     let cards = Cards::open(&setup.state.join("cards"), &directory, now_ms)?;
     let mut nodes = HashMap::new();
@@ -151,11 +153,15 @@ pub async fn start(
     });
     let stop = CancellationToken::new();
     let mut streams = JoinSet::new();
+    let hand_in = HandIn::new(Arc::clone(&setup.tls.client), &trust_domain);
+    let (seen, trust) = (Arc::clone(&shared.seen), Arc::clone(&shared.trust));
+    streams.spawn(hand_in.clone().daily(seen, trust, stop.clone()));
     for broker in &directory.document().brokers {
         let target = Target {
             address: broker.address.clone(),
             trust_domain: trust_domain.clone(),
-            broker: Some(broker.id.clone()),
+            role: PeerRole::Broker,
+            id: Some(broker.id.clone()),
         };
         let channel = dial::channel(&target, Arc::clone(&setup.tls.client))?;
         let (shared, stop) = (Arc::clone(&shared), stop.clone());
@@ -164,7 +170,7 @@ pub async fn start(
             stay_attached(shared, channel, (broker, ledger), stop).await;
         });
     }
-    Ok(Adapter { shared, stop, streams })
+    Ok(Adapter { shared, hand_in, stop, streams })
 }
 
 /// Attaches, and attaches again after a break, waiting a little longer each time.
@@ -275,6 +281,12 @@ impl Node {
 }
 
 impl Adapter {
+    /// Hands in what this adapter saw of each ledger to its keeper, now. It is done by itself
+    /// shortly after the start and once a day.
+    pub async fn hand_in(&self) -> HandedIn {
+        self.hand_in.now(&self.shared.seen, &self.shared.trust.current().directory).await
+    }
+
     /// Ends: tells the brokers, lets what is open end, closes the streams.
     pub async fn stop(mut self) {
         self.stop.cancel();

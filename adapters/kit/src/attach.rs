@@ -244,8 +244,16 @@ impl Stream {
             }
             None => receipt::verify_checkpoint(&receipt, &ledger.key, seen),
         };
-        let checkpoint = verified.map_err(|error| self.alarm(&error))?;
-        let advanced = self.shared.seen.advance(&checkpoint);
+        let checkpoint = verified.map_err(|error| {
+            // If it is of the ledger's own key, it may be of another history: the keeper is asked.
+            if let ReceiptError::NoConsistency { .. } | ReceiptError::Inconsistent { .. } = error
+                && let Ok(suspect) = Checkpoint::parse(&receipt.checkpoint, &ledger.key)
+            {
+                self.shared.seen.suspect(&suspect);
+            }
+            self.alarm(&error)
+        })?;
+        let advanced = self.shared.seen.advance(&checkpoint, seen);
         advanced.map_err(|error| Status::data_loss(error.to_string()))?;
         self.last = Some(checkpoint);
         Ok(())

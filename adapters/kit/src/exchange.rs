@@ -2,7 +2,7 @@
 //! One exchange at a register: verify, decide again, look up, commit, check the log, reveal.
 //!
 //! The order is in the types: a commitment needs a [`Verified`] request, a reveal needs the
-//! [`Proven`] log entry of that very commitment.
+//! [`Witnessed`] log entry of that very commitment.
 
 use std::{
     sync::{Arc, PoisonError},
@@ -17,7 +17,7 @@ use einmal_protocol::{
     leaf::{Leaf, LeafKind, body_bytes},
     permit::Permit,
     person::{Person, PersonError},
-    receipt::Proven,
+    receipt::Witnessed,
     request::{Request, TimeError, Unverified},
     seal::{SealKind, SealingPublicKey},
     time::day_of,
@@ -94,8 +94,15 @@ pub(crate) async fn exchange(shared: &Shared, broker: &ToBroker, open: Open) {
     let authority = committed.verified.request.authority.clone();
     let mut unlogged = Unlogged { shared, broker: &broker.broker, authority, logged: false };
     let Ok(Ok(proven)) = timeout(LOG_TIMEOUT, proven).await else { return };
+    let witnessed = match proven.witnessed(committed.verified.trust.rules.quorum()) {
+        Ok(witnessed) => witnessed,
+        Err(error) => {
+            tracing::error!(broker = broker.broker, %error, "alarm: not revealed");
+            return;
+        }
+    };
     unlogged.logged = true;
-    reveal(shared, broker, id, &node, committed, &proven).await;
+    reveal(shared, broker, id, &node, committed, &witnessed).await;
 }
 
 /// A commitment that waits for its log entry. However the wait ends without one, it is counted:
@@ -181,6 +188,7 @@ async fn verify(
             TimeError::Expired { .. } => Reason::RequestExpired,
         })
     })?;
+    shared.seen.check(&request.ledger).map_err(Declined::fault)?;
     if shared.revealed.knows(&request.authority, request.id) {
         return Err(Declined::Refused(Reason::Replayed));
     }
@@ -303,8 +311,9 @@ async fn reveal(
     id: u64,
     node: &Node,
     committed: Committed,
-    proven: &Proven,
+    witnessed: &Witnessed,
 ) {
+    let proven = witnessed.proven();
     let Committed { verified, leaf, sealed_evidence, .. } = committed;
     let request = &verified.request;
     let now_ms = shared.clock.now_ms();
@@ -312,6 +321,11 @@ async fn reveal(
     let right_ledger = named.is_some_and(|l| l.entry.origin == proven.checkpoint().origin());
     if proven.leaf() != leaf || !right_ledger {
         tracing::error!(broker = broker.broker, "alarm: a proof is for another exchange");
+        return;
+    }
+    // It may have been found out while this exchange waited for its proof.
+    if shared.seen.check(&request.ledger).is_err() {
+        tracing::error!(broker = broker.broker, "alarm: not revealed: the ledger has forked");
         return;
     }
     if !shared.revealed.remember(&request.authority, request.id, now_ms) {

@@ -8,8 +8,9 @@ mod receive;
 use std::{path::PathBuf, sync::Arc};
 
 use einmal_peer::{
-    Cards, Clock, Seen, Tls, TrustStore,
+    Cards, Clock, HandIn, Seen, Tls, TrustStore,
     dial::{self, MESSAGE_MAX, Target},
+    hand_in::HandedIn,
     trust,
 };
 use einmal_policy::{Root, Trust};
@@ -18,8 +19,9 @@ use einmal_protocol::{
     envelope::payload_type,
     key::SigningKey,
     leaf::{Leaf, LeafKind, body_bytes},
+    note::{Checkpoint, LedgerKey},
     person::Person,
-    receipt::{self, Proven},
+    receipt::{self, Proven, ReceiptError},
     record,
     seal::{Aad, SealKind},
     time::day_of,
@@ -32,6 +34,7 @@ use einmal_protocol::{
     },
 };
 use prost::Message;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic::transport::Channel;
 
 pub use error::ClientError;
@@ -80,9 +83,12 @@ pub struct Client {
     clock: Clock,
     authority: String,
     identity: SigningKey,
-    trust: TrustStore,
+    trust: Arc<TrustStore>,
     cards: Cards,
-    seen: Seen,
+    seen: Arc<Seen>,
+    hand_in: HandIn,
+    /// Ends what hands in once a day.
+    _daily: DropGuard,
     channel: Channel,
 }
 
@@ -100,12 +106,12 @@ impl Client {
     /// in the directory with this key.
     pub async fn connect(setup: ClientSetup) -> Result<Self, ClientError> {
         let trust_domain = Root::pinned(&setup.root)?.document().trust_domain.clone();
-        let target = Target { address: setup.broker, trust_domain, broker: None };
+        let target = Target::broker(&setup.broker, &trust_domain);
         let channel = dial::channel(&target, Arc::clone(&setup.tls.client))?;
         let documents = trust::fetch(channel.clone()).await?;
         let now_ms = setup.clock.now_ms();
         let state = setup.state.join("trust.json");
-        let trust = TrustStore::open(setup.root, documents, &state, now_ms)?;
+        let trust = Arc::new(TrustStore::open(setup.root, documents, &state, now_ms)?);
         let directory = Arc::clone(&trust.current().directory);
         let entry = directory.authority(&setup.authority).ok_or_else(|| ClientError::Unknown {
             what: "authority",
@@ -114,8 +120,12 @@ impl Client {
         if !entry.keys.contains(setup.identity.public()) {
             return Err(ClientError::OtherKey);
         }
-        let seen = Seen::open(&setup.state.join("seen.json"), &directory)?;
+        let seen = Arc::new(Seen::open(&setup.state.join("seen.json"), &directory)?);
         let cards = Cards::open(&setup.state.join("cards"), &directory, now_ms)?;
+        let hand_in = HandIn::new(Arc::clone(&setup.tls.client), &target.trust_domain);
+        let stop = CancellationToken::new();
+        let daily = hand_in.clone().daily(Arc::clone(&seen), Arc::clone(&trust), stop.clone());
+        tokio::spawn(daily);
         Ok(Self {
             clock: setup.clock,
             authority: setup.authority,
@@ -123,6 +133,8 @@ impl Client {
             trust,
             cards,
             seen,
+            hand_in,
+            _daily: stop.drop_guard(),
             channel,
         })
     }
@@ -155,16 +167,19 @@ impl Client {
     /// # Errors
     /// A refusal or fault with its stable reason, or what in the answer does not hold.
     pub async fn send(&self, prepared: &Prepared) -> Result<Received, ClientError> {
+        self.seen.check(&prepared.ledger)?;
         // What this client had seen when it asked: the proof must start there.
         let seen = self.seen.last(&prepared.ledger);
         let request = RequestEvidenceRequest {
             signed_request: prepared.signed_request.clone(),
             sealed_person: prepared.sealed_person.clone(),
-            seen_size: seen.as_ref().map_or(0, einmal_protocol::note::Checkpoint::size),
+            seen_size: seen.as_ref().map_or(0, Checkpoint::size),
         };
         let answer = self.evidence().request_evidence(request).await?.into_inner();
-        let received = receive::receive(prepared, answer, seen.as_ref())?;
-        self.seen.advance(received.proven.checkpoint())?;
+        let note = answer.receipt.as_ref().map(|receipt| receipt.checkpoint.clone());
+        let received = receive::receive(prepared, answer, seen.as_ref())
+            .inspect_err(|error| self.suspect(error, note.as_deref(), &prepared.ledger_key))?;
+        self.seen.advance(received.proven.checkpoint(), seen.as_ref())?;
         Ok(received)
     }
 
@@ -212,10 +227,11 @@ impl Client {
         let envelope =
             Envelope::sign(payload_type::USE, report.encode_to_vec(), &[&self.identity])?
                 .encode_to_vec();
+        self.seen.check(&received.ledger)?;
         let seen = self.seen.last(&received.ledger);
         let request = ReportUseRequest {
             report: envelope.clone(),
-            seen_size: seen.as_ref().map_or(0, einmal_protocol::note::Checkpoint::size),
+            seen_size: seen.as_ref().map_or(0, Checkpoint::size),
         };
         let answer = self.evidence().report_use(request).await?.into_inner();
         let receipt = answer.receipt.ok_or(ClientError::Misbehaved("no receipt"))?;
@@ -225,8 +241,10 @@ impl Client {
             .map(|day| Leaf::new(LeafKind::Use, day, &body))
             .find(|leaf| receipt.leaf == leaf.to_bytes())
             .ok_or(ClientError::Misbehaved("a receipt for another report"))
-            .map(|leaf| receipt::verify(&receipt, leaf, &ledger.key, seen.as_ref()))??;
-        self.seen.advance(proven.checkpoint())?;
+            .map(|leaf| receipt::verify(&receipt, leaf, &ledger.key, seen.as_ref()))?
+            .map_err(ClientError::from)
+            .inspect_err(|error| self.suspect(error, Some(&receipt.checkpoint), &ledger.key))?;
+        self.seen.advance(proven.checkpoint(), seen.as_ref())?;
         Ok(proven)
     }
 
@@ -255,6 +273,24 @@ impl Client {
     /// Where the file cannot be written.
     pub fn save(&self) -> Result<(), ClientError> {
         Ok(self.seen.save()?)
+    }
+
+    /// Hands in what this client saw of each ledger to its keeper, now. It is done by itself
+    /// shortly after the start and once a day; a process that ends sooner calls this.
+    pub async fn hand_in(&self) -> HandedIn {
+        self.hand_in.now(&self.seen, &self.trust.current().directory).await
+    }
+
+    /// A checkpoint of the ledger's own key that is not proven to extend the last one may be of
+    /// another history: the keeper is asked.
+    fn suspect(&self, error: &ClientError, note: Option<&str>, key: &LedgerKey) {
+        if let ClientError::Receipt(
+            ReceiptError::NoConsistency { .. } | ReceiptError::Inconsistent { .. },
+        ) = error
+            && let Some(checkpoint) = note.and_then(|note| Checkpoint::parse(note, key).ok())
+        {
+            self.seen.suspect(&checkpoint);
+        }
     }
 
     fn evidence(&self) -> EvidenceServiceClient<Channel> {

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: EUPL-1.2
 //! What a ledger is told before it starts.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use einmal_protocol::note::is_origin;
+
+use crate::witness::Witnesses;
 
 /// Where a ledger lies and how much it takes at once.
 #[derive(Clone, Debug)]
@@ -18,6 +20,13 @@ pub struct LedgerConfig {
     /// Start although the memory is missing and the ledger is not empty. Only after a person has
     /// made sure by other means (a keeper, a witness) that the database is not an old one.
     pub adopt_memory: bool,
+    /// Who cosigns its checkpoints.
+    pub witnesses: Witnesses,
+    /// Less room than this on the database's disk, in bytes, and [`crate::Ledger::has_room`] says
+    /// so: then nothing new is begun, while what is under way can still be logged.
+    pub reserve_bytes: u64,
+    /// How often to look what other processes have appended, where there are any.
+    pub follow: Duration,
     /// At most this many entries in one commit, 1 to 1024.
     pub batch_max: usize,
     /// At most this many entries waiting, 1 to 65536, and 64 MiB of bodies; more are answered
@@ -38,6 +47,9 @@ impl LedgerConfig {
             database: database.into(),
             memory: memory.into(),
             adopt_memory: false,
+            witnesses: Witnesses::default(),
+            reserve_bytes: 256 << 20,
+            follow: Duration::from_millis(500),
             batch_max: 256,
             queue_max: 4096,
         }

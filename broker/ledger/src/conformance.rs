@@ -8,7 +8,7 @@ use einmal_protocol::{
 };
 
 use crate::{
-    store::{Addition, AppendFault, Batch, Detail, Head, Slot, Store, StoreError, Taken, TileId},
+    store::{Addition, AppendFault, Batch, Detail, Head, Slot, Store, Taken, TileId},
     tree::Tree,
 };
 
@@ -49,7 +49,7 @@ impl Model {
     async fn is_in(&self, store: &impl Store) {
         assert_eq!(store.row().await.unwrap().head, self.head);
         assert_eq!(store.entries(self.head.size, 1, Detail::Leaves).await, Ok(vec![]));
-        for (id, tile) in self.tree.partial_tiles() {
+        for (id, tile) in self.tree.partial_tiles().filter(|(id, _)| id.level > 0) {
             let stored = store.tiles(&[id]).await.unwrap();
             assert_eq!(stored, [Some(tile.to_bytes())], "{id}");
         }
@@ -81,6 +81,7 @@ pub(crate) async fn run<S: Store>(open: impl AsyncFn(&str) -> S) {
     one_of_two_wins(&open).await;
     answers_in_pieces(&open).await;
     forgets(&open).await;
+    closes(&open).await;
 }
 
 async fn grows<S: Store>(open: &impl AsyncFn(&str) -> S) {
@@ -129,8 +130,11 @@ async fn refuses_what_does_not_fit<S: Store>(open: &impl AsyncFn(&str) -> S) {
     let mut entries = exchanges(5..8);
     entries.push(addition(2, LeafKind::Refusal, DAY));
     let (batch, _) = model.with(entries);
-    let fault = store.append(&model.head, &batch).await.unwrap_err();
-    assert!(matches!(fault, AppendFault::NotDone(StoreError::Broken(_))), "{fault}");
+    assert_eq!(store.append(&model.head, &batch).await, Err(AppendFault::SlotTaken));
+    model.is_in(&store).await;
+    // Nor may one batch have an id twice.
+    let (batch, _) = model.with([exchanges(5..8), exchanges(6..7)].concat());
+    assert_eq!(store.append(&model.head, &batch).await, Err(AppendFault::SlotTaken));
     model.is_in(&store).await;
     assert_eq!(store.taken(&[slot(5, LeafKind::Exchange)]).await, Ok(vec![None]));
     // The same authority's report of use has its own, and another authority's id is another.
@@ -196,10 +200,16 @@ async fn forgets<S: Store>(open: &impl AsyncFn(&str) -> S) {
     let days = [DAY, DAY + 1, DAY, DAY + 2];
     let entries = (0..).zip(days).map(|(number, day)| addition(number, LeafKind::Exchange, day));
     model.append(&store, entries.collect()).await;
+    let days = store.days().await.unwrap();
+    let counts: Vec<_> = days.iter().map(|day| (day.day, day.bodies)).collect();
+    assert_eq!(counts, [(DAY, 2), (DAY + 1, 1), (DAY + 2, 1)]);
+    assert!(days.iter().all(|day| day.bytes >= 100), "{days:?}");
     assert_eq!(store.forget(DAY + 1, 1_000_002).await, Ok(2));
+    let left: Vec<_> = store.days().await.unwrap().iter().map(|day| day.day).collect();
+    assert_eq!(left, [DAY + 1, DAY + 2]);
     model.is_in(&store).await;
     let row = store.row().await.unwrap();
-    assert_eq!(row.bodies_from, DAY + 1);
+    assert_eq!((row.bodies_from, row.ids_from_ms), (DAY + 1, 1_000_002));
     let entries = store.entries(0, 10, Detail::Bodies).await.unwrap();
     let kept: Vec<bool> = entries.iter().map(|entry| entry.body.is_some()).collect();
     assert_eq!(kept, [false, true, false, true]);
@@ -209,9 +219,26 @@ async fn forgets<S: Store>(open: &impl AsyncFn(&str) -> S) {
     assert_eq!(kept, [false, false, true, true]);
     // The horizon never moves back, and the ledger goes on.
     assert_eq!(store.forget(DAY, 0).await, Ok(0));
-    assert_eq!(store.row().await.unwrap().bodies_from, DAY + 1);
+    let row = store.row().await.unwrap();
+    assert_eq!((row.bodies_from, row.ids_from_ms), (DAY + 1, 1_000_002));
     model.append(&store, exchanges(10..12)).await;
     model.is_in(&store).await;
+}
+
+async fn closes<S: Store>(open: &impl AsyncFn(&str) -> S) {
+    let (store, other) = (open("closes").await, open("closes").await);
+    let mut model = Model::new("closes");
+    model.append(&store, exchanges(0..3)).await;
+    let old = Head { size: 2, ..model.head.clone() };
+    let found = model.head.clone();
+    assert_eq!(store.close(&old).await, Err(AppendFault::Moved { found }));
+    assert!(!store.row().await.unwrap().closed);
+    assert_eq!(store.close(&model.head).await, Ok(()));
+    assert_eq!(store.close(&model.head).await, Ok(()));
+    let (batch, _) = model.with(exchanges(3..4));
+    assert_eq!(other.append(&model.head, &batch).await, Err(AppendFault::Closed));
+    assert!(other.row().await.unwrap().closed);
+    model.is_in(&other).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -229,4 +256,32 @@ async fn sqlite_keeps_the_contract() {
     })
     .await;
     std::fs::remove_dir_all(&folder).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn postgres_keeps_the_contract() {
+    let Some(server) = einmal_test_servers::Postgres::start() else { return };
+    in_postgres(&server.url(), false).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn postgres_behind_a_pooler_keeps_the_contract() {
+    let Some(server) = einmal_test_servers::Postgres::start() else { return };
+    let Some(pooler) = einmal_test_servers::PgBouncer::start(&server, 3) else { return };
+    in_postgres(&server.url_at(pooler.port()), true).await;
+}
+
+async fn in_postgres(url: &str, pooler: bool) {
+    use crate::{
+        postgres::{PostgresOptions, PostgresStore},
+        sqlite::DatabaseError,
+    };
+    run(async |origin| {
+        let options = PostgresOptions::new(url).unwrap().schema(origin).unwrap().pooler(pooler);
+        match PostgresStore::create(options.clone(), origin).await {
+            Err(DatabaseError::Exists) => PostgresStore::open(options).await.unwrap(),
+            made => made.unwrap(),
+        }
+    })
+    .await;
 }

@@ -19,7 +19,7 @@ use tokio::time::Instant;
 
 use crate::{
     ledger::Ledger,
-    path::Wanted,
+    path::TilePath,
     store::{Detail, StoreError},
 };
 
@@ -43,21 +43,21 @@ struct Shown {
 impl Public {
     /// The public checkpoint; a newer one takes its place when the interval has passed.
     fn checkpoint(&self) -> Arc<Checkpoint> {
-        let newest = self.ledger.checkpoint();
+        let newest = self.ledger.public_checkpoint();
         let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
-        if newest.size() != shown.checkpoint.size() && shown.since.elapsed() >= self.interval {
+        if newest != shown.checkpoint && shown.since.elapsed() >= self.interval {
             *shown = Shown { checkpoint: newest, since: Instant::now() };
         }
         Arc::clone(&shown.checkpoint)
     }
 
-    async fn tile(&self, wanted: Wanted) -> Result<Option<Vec<u8>>, StoreError> {
+    async fn tile(&self, wanted: TilePath) -> Result<Option<Vec<u8>>, StoreError> {
         let (shelf, tree) = self.ledger.shelf();
         Ok(shelf.tile(&tree, wanted.tile()).await?.prefix(wanted.width))
     }
 
     /// A bundle: each leaf after its length, in two bytes.
-    async fn bundle(&self, wanted: Wanted) -> Result<Option<Vec<u8>>, StoreError> {
+    async fn bundle(&self, wanted: TilePath) -> Result<Option<Vec<u8>>, StoreError> {
         let (shelf, tree) = self.ledger.shelf();
         let tile = shelf.tile(&tree, wanted.tile()).await?;
         let hashes = tile.hashes().iter().take(wanted.width);
@@ -81,7 +81,7 @@ impl Public {
 /// The public routes, to be nested under the ledger's origin. The checkpoint shown changes at most
 /// once per interval, and only what it covers is served.
 pub fn router(ledger: Ledger, publish_interval: Duration) -> Router {
-    let shown = Shown { checkpoint: ledger.checkpoint(), since: Instant::now() };
+    let shown = Shown { checkpoint: ledger.public_checkpoint(), since: Instant::now() };
     let public = Public { ledger, interval: publish_interval, shown: Mutex::new(shown) };
     Router::new()
         .route("/checkpoint", get(checkpoint))
@@ -96,7 +96,7 @@ async fn checkpoint(State(public): State<Arc<Public>>) -> Response {
 
 async fn tile(State(public): State<Arc<Public>>, Path(path): Path<String>) -> Response {
     let size = public.checkpoint().size();
-    let Some(wanted) = Wanted::parse(&path).filter(|wanted| wanted.is_covered(size)) else {
+    let Some(wanted) = TilePath::parse(&path).filter(|wanted| wanted.is_covered(size)) else {
         return refuse(StatusCode::NOT_FOUND);
     };
     let bytes = match wanted.level {

@@ -3,7 +3,6 @@
 
 use std::{
     collections::HashMap,
-    fmt,
     sync::{Arc, Mutex, OnceLock, PoisonError, RwLock},
 };
 
@@ -12,8 +11,7 @@ use einmal_protocol::{
     key::SigningKey,
     leaf::{Leaf, LeafKind},
     merkle,
-    note::Checkpoint,
-    wire::v1::{Consistency, Receipt},
+    note::{Checkpoint, LedgerKey, NoteError},
 };
 use tokio::{
     sync::{Semaphore, mpsc, watch},
@@ -22,13 +20,16 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    batch::Waiting,
     config::LedgerConfig,
+    entry::{AppendError, Found, Logged, NewEntry, ReadError},
     open::{self, OpenError},
     shelf::Shelf,
     sqlite::SqliteStore,
-    store::{Addition, Archive, Detail, Slot, Store, StoreError},
-    tree::{Growth, Tree},
-    writer::{Waiting, Writer},
+    store::{Addition, Archive, DayOfBodies, Detail, Row, Slot, Store},
+    tree::Tree,
+    witness::{Cosigner, cosign_later},
+    writer::{Work, Writer},
 };
 
 /// Bytes of the longest body.
@@ -40,66 +41,6 @@ const ENTRIES_MAX: usize = 1024;
 /// Consistency proofs kept.
 const PROOFS_KEPT: usize = 1024;
 
-/// What is to be logged.
-#[derive(Clone)]
-pub struct NewEntry {
-    /// Whose request it is about.
-    pub authority: String,
-    /// The request.
-    pub id: RequestId,
-    /// Exchange, refusal or use. An exchange and a refusal exclude one another.
-    pub kind: LeafKind,
-    /// Day of the entry, days since 1970 (UTC).
-    pub day: u32,
-    /// Bytes of a `Body`, at most 1 MiB.
-    pub body: Vec<u8>,
-}
-
-impl fmt::Debug for NewEntry {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "NewEntry({:?} {}, body of {} bytes)", self.kind, self.id, self.body.len())
-    }
-}
-
-/// An entry that is in the ledger for good.
-#[derive(Clone, Debug)]
-pub struct Logged {
-    /// Its position.
-    pub index: u64,
-    /// Its leaf.
-    pub leaf: Leaf,
-    /// The inclusion path to the checkpoint's root, leaf sibling first.
-    pub inclusion: Vec<Digest>,
-    /// The checkpoint that covers it.
-    pub checkpoint: Arc<Checkpoint>,
-}
-
-impl Logged {
-    /// The receipt; with the consistency path from a size that its reader has seen.
-    pub fn receipt(&self, consistency: Option<(u64, Vec<Digest>)>) -> Receipt {
-        let bytes = |path: &[Digest]| path.iter().map(|hash| hash.to_vec()).collect();
-        Receipt {
-            index: self.index,
-            leaf: self.leaf.to_bytes().to_vec(),
-            inclusion: bytes(&self.inclusion),
-            checkpoint: self.checkpoint.note().to_owned(),
-            consistency: consistency
-                .map(|(from_size, path)| Consistency { from_size, path: bytes(&path) }),
-        }
-    }
-}
-
-/// The leaf of a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Found {
-    /// Its position.
-    pub index: u64,
-    /// Exchange or refusal.
-    pub kind: LeafKind,
-    /// SHA-256 of its body.
-    pub body_digest: Digest,
-}
-
 pub use crate::store::Entry as StoredEntry;
 
 /// Consistency paths by the two sizes.
@@ -110,18 +51,21 @@ type Proofs = HashMap<(u64, u64), Vec<Digest>>;
 pub struct Ledger {
     shared: Arc<Shared>,
     store: Arc<dyn Store>,
-    queue: mpsc::Sender<Waiting>,
+    queue: mpsc::Sender<Work>,
     room: Arc<Semaphore>,
     proofs: Arc<Mutex<Proofs>>,
     closing: CancellationToken,
+    reserve_bytes: u64,
     writer: Arc<tokio::sync::Mutex<Option<JoinHandle<()>>>>,
 }
 
 /// What the writer and all handles see.
 pub(crate) struct Shared {
-    pub(crate) shelf: Shelf,
+    pub(crate) shelf: Arc<Shelf>,
     tree: RwLock<Tree>,
     checkpoint: watch::Sender<Arc<Checkpoint>>,
+    /// The newest that witnesses cosigned, where nobody waits for them.
+    cosigned: Mutex<Option<Arc<Checkpoint>>>,
     pub(crate) key: SigningKey,
     stopped: OnceLock<String>,
 }
@@ -133,15 +77,39 @@ impl Shared {
     }
 
     /// Shows a durable, signed tree: first the tree, so that whoever sees the checkpoint finds it.
-    pub(crate) fn publish(&self, growth: &Growth, checkpoint: Arc<Checkpoint>) {
-        self.shelf.keep(&growth.completed);
-        *self.tree.write().unwrap_or_else(PoisonError::into_inner) = growth.tree.clone();
+    pub(crate) fn publish(&self, tree: &Tree, checkpoint: Arc<Checkpoint>) {
+        *self.tree.write().unwrap_or_else(PoisonError::into_inner) = tree.clone();
         self.checkpoint.send_replace(checkpoint);
+    }
+
+    /// The newest checkpoint.
+    pub(crate) fn checkpoint(&self) -> Arc<Checkpoint> {
+        Arc::clone(&self.checkpoint.borrow())
     }
 
     /// Says why the writer stops; the first reason stays.
     pub(crate) fn stop(&self, why: &str) {
         let _first = self.stopped.set(why.to_owned());
+    }
+
+    /// The newest checkpoint, each time it changes.
+    pub(crate) fn watch(&self) -> watch::Receiver<Arc<Checkpoint>> {
+        self.checkpoint.subscribe()
+    }
+
+    /// Whether it was told to stop.
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.stopped.get().is_some()
+    }
+
+    /// The ledger's public key.
+    pub(crate) fn ledger_key(&self) -> Result<LedgerKey, NoteError> {
+        LedgerKey::new(self.checkpoint().origin(), self.key.public().clone())
+    }
+
+    /// Keeps a checkpoint that witnesses cosigned, for the public.
+    pub(crate) fn keep_cosigned(&self, checkpoint: Arc<Checkpoint>) {
+        *self.cosigned.lock().unwrap_or_else(PoisonError::into_inner) = Some(checkpoint);
     }
 
     fn stopped(&self) -> AppendError {
@@ -185,28 +153,42 @@ impl Ledger {
         key: SigningKey,
     ) -> Result<Self, OpenError> {
         let archive: Arc<dyn Archive> = Arc::clone(&store) as _;
-        let shelf = Shelf::new(archive);
+        let shelf = Arc::new(Shelf::new(archive));
         let opened = open::open(&*store, &shelf, config, &key).await?;
         let shared = Arc::new(Shared {
             shelf,
-            tree: RwLock::new(opened.tree),
+            tree: RwLock::new(opened.tree.clone()),
             checkpoint: watch::Sender::new(Arc::new(opened.checkpoint)),
+            cosigned: Mutex::default(),
             key,
             stopped: OnceLock::new(),
         });
         let (queue, waiting) = mpsc::channel(config.queue_max);
         let closing = CancellationToken::new();
+        let cosigner = Arc::new(Cosigner::new(config.witnesses.clone()));
         let writer = Writer {
             shared: Arc::clone(&shared),
             store: Arc::clone(&store),
             memory: Some(opened.memory),
-            head: opened.head,
+            cosigner: Arc::clone(&cosigner),
+            row: opened.row,
+            tree: opened.tree,
             edge: opened.edge,
             queue: waiting,
             batch_max: config.batch_max,
+            follow: config.follow,
+            generation: store.connection_generation(),
             closing: closing.clone(),
         };
         let writer = tokio::spawn(writer.run());
+        if !config.witnesses.all.is_empty() && !cosigner.is_required() {
+            tokio::spawn(cosign_later(
+                cosigner,
+                Arc::clone(&shared),
+                queue.clone(),
+                closing.clone(),
+            ));
+        }
         Ok(Self {
             shared,
             store,
@@ -214,6 +196,7 @@ impl Ledger {
             room: Arc::new(Semaphore::new(QUEUE_KIB)),
             proofs: Arc::default(),
             closing,
+            reserve_bytes: config.reserve_bytes,
             writer: Arc::new(tokio::sync::Mutex::new(Some(writer))),
         })
     }
@@ -235,15 +218,22 @@ impl Ledger {
         let leaf = Leaf::new(entry.kind, entry.day, &entry.body);
         let (answer, answered) = tokio::sync::oneshot::channel();
         let addition = Addition { slot, leaf, body: entry.body };
-        self.queue.try_send(Waiting { addition, answer, share }).map_err(|error| match error {
+        let waiting = Work::Append(Waiting { addition, answer, share });
+        self.queue.try_send(waiting).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => AppendError::Busy,
             mpsc::error::TrySendError::Closed(_) => self.shared.stopped(),
         })?;
         let placed = answered.await.map_err(|_| self.shared.stopped())??;
-        let inclusion = placed.growth.inclusion(placed.index).ok_or_else(|| {
-            AppendError::Stopped("the proof of a fresh leaf cannot be computed".to_owned())
-        })?;
-        Ok(Logged { index: placed.index, leaf, inclusion, checkpoint: placed.checkpoint })
+        let (index, checkpoint) = (placed.index, placed.checkpoint);
+        let unproven =
+            || AppendError::Stopped("the proof of a fresh leaf cannot be computed".to_owned());
+        let inclusion = if checkpoint.size() == placed.growth.tree.size() {
+            placed.growth.inclusion(index).ok_or_else(unproven)?
+        } else {
+            // Others appended before it could be signed.
+            self.inclusion(index, checkpoint.size()).await.map_err(|_| unproven())?
+        };
+        Ok(Logged { index, leaf, inclusion, checkpoint })
     }
 
     /// The consistency path between two sizes; empty from 0, as RFC 9162 has it.
@@ -306,6 +296,9 @@ impl Ledger {
     pub async fn find(&self, authority: &str, id: RequestId) -> Result<Option<Found>, ReadError> {
         let Some(slot) = Slot::new(authority, id, LeafKind::Exchange) else { return Ok(None) };
         let taken = self.store.taken(&[slot]).await?.pop().flatten();
+        if taken.is_some_and(|taken| taken.index >= self.checkpoint().size()) {
+            self.refresh().await;
+        }
         Ok(taken.map(|taken| Found {
             index: taken.index,
             kind: taken.leaf.kind,
@@ -331,6 +324,49 @@ impl Ledger {
         Ok(self.store.entries(from_index, max, Detail::Bodies).await?)
     }
 
+    /// Waits until what other processes have appended so far is known here, or the writer ends.
+    pub async fn refresh(&self) {
+        let (answer, answered) = tokio::sync::oneshot::channel();
+        if self.queue.send(Work::Refresh(answer)).await.is_ok() {
+            let _ended = answered.await;
+        }
+    }
+
+    /// Ends the ledger for good, and gives its last checkpoint, for the directory. A new origin
+    /// begins elsewhere.
+    ///
+    /// # Errors
+    /// [`AppendError::Busy`] where the store does not answer, [`AppendError::Stopped`] where the
+    /// ledger has stopped.
+    pub async fn end(&self) -> Result<Arc<Checkpoint>, AppendError> {
+        let (answer, answered) = tokio::sync::oneshot::channel();
+        let sent = self.queue.send(Work::End(answer)).await;
+        sent.map_err(|_| self.shared.stopped())?;
+        answered.await.map_err(|_| self.shared.stopped())?
+    }
+
+    /// The ledger's one row, from the store: its head, and from when on bodies and ids are kept.
+    ///
+    /// # Errors
+    /// Where the store does not answer.
+    pub async fn row(&self) -> Result<Row, ReadError> {
+        Ok(self.store.row().await?)
+    }
+
+    /// The days that have bodies, oldest first.
+    ///
+    /// # Errors
+    /// Where the store does not answer.
+    pub async fn days(&self) -> Result<Vec<DayOfBodies>, ReadError> {
+        Ok(self.store.days().await?)
+    }
+
+    /// Whether the reserve of the disk is untouched, as far as that can be known. Where it is not,
+    /// begin nothing new: what is under way can still be logged.
+    pub fn has_room(&self) -> bool {
+        self.store.free_bytes().is_none_or(|free| free >= self.reserve_bytes)
+    }
+
     /// Deletes bodies of days before one (FORGETS-ON-TIME), and the ids of requests issued before
     /// a time; answers how many bodies. The caller refuses requests that old, so that ONCE holds.
     ///
@@ -341,17 +377,25 @@ impl Ledger {
         bodies_before_day: u32,
         ids_before_ms: u64,
     ) -> Result<u64, ReadError> {
-        Ok(self.store.forget(bodies_before_day, ids_before_ms).await?)
+        let count = self.store.forget(bodies_before_day, ids_before_ms).await?;
+        self.refresh().await;
+        Ok(count)
     }
 
     /// The newest checkpoint.
     pub fn checkpoint(&self) -> Arc<Checkpoint> {
-        Arc::clone(&self.shared.checkpoint.borrow())
+        self.shared.checkpoint()
+    }
+
+    /// The newest checkpoint that witnesses cosigned; where there are none, the newest.
+    pub fn public_checkpoint(&self) -> Arc<Checkpoint> {
+        let cosigned = self.shared.cosigned.lock().unwrap_or_else(PoisonError::into_inner);
+        cosigned.clone().unwrap_or_else(|| self.checkpoint())
     }
 
     /// The newest checkpoint, each time it changes.
     pub fn watch(&self) -> watch::Receiver<Arc<Checkpoint>> {
-        self.shared.checkpoint.subscribe()
+        self.shared.watch()
     }
 
     /// Whether it still takes entries.
@@ -372,46 +416,4 @@ impl Ledger {
     pub(crate) fn shelf(&self) -> (&Shelf, Tree) {
         (&self.shared.shelf, self.shared.tree())
     }
-}
-
-/// Why an entry is not logged.
-#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
-pub enum AppendError {
-    /// The request has its leaf.
-    #[error("the request id was used before: leaf {index} is its {kind:?}")]
-    Duplicate {
-        /// The leaf.
-        index: u64,
-        /// Its kind.
-        kind: LeafKind,
-    },
-    /// Too much is waiting, or the store does not answer. Nothing was logged.
-    #[error("the ledger is busy: try again shortly")]
-    Busy,
-    /// The storage is full. Nothing was logged.
-    #[error("the ledger's storage is full: make room, then try again")]
-    Full,
-    /// The body or the authority's name is too long.
-    #[error("a body has at most 1 MiB and an authority's name at most 200 bytes")]
-    TooLarge,
-    /// The ledger has stopped. Whether the entry was logged is not known.
-    #[error("the ledger has stopped: {0}")]
-    Stopped(String),
-}
-
-/// Why there is no answer.
-#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
-pub enum ReadError {
-    /// The tree is not that large.
-    #[error("the ledger has {size} leaves, and the first size is at most the second")]
-    OutOfRange {
-        /// How large it is.
-        size: u64,
-    },
-    /// The storage's word.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The key could not sign.
-    #[error("the checkpoint could not be signed: {0}")]
-    Sign(#[source] einmal_protocol::note::NoteError),
 }

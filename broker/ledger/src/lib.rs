@@ -6,27 +6,40 @@
 //! (APPEND-ONLY). What it writes is a C2SP tlog-tiles log, which [`router`] serves and [`verify`]
 //! re-derives from the bodies up.
 
+mod batch;
 mod config;
+mod entry;
+mod follow;
+mod foreign;
 mod http;
 mod ledger;
 mod memory;
 mod open;
 mod path;
+mod postgres;
 mod shelf;
 mod sqlite;
 pub mod store;
 mod tile;
 mod tree;
 mod verify;
+mod witness;
 mod writer;
 
 #[cfg(test)]
 mod conformance;
 
 pub use config::LedgerConfig;
+pub use entry::{AppendError, Found, Logged, NewEntry, ReadError};
+pub use foreign::{
+    DirSource, Fetching, ForeignError, ForeignReport, SourceError, TileSource, verify_tiles,
+};
 pub use http::router;
-pub use ledger::{AppendError, Found, Ledger, Logged, NewEntry, ReadError, StoredEntry};
+pub use ledger::{Ledger, StoredEntry};
 pub use memory::MemoryError;
 pub use open::OpenError;
+pub use path::TilePath;
+pub use postgres::{PostgresOptions, PostgresOptionsError, PostgresStore};
 pub use sqlite::{DatabaseError, SqliteOptions, SqliteStore};
-pub use verify::{Report, VerifyError, verify, verify_store};
+pub use verify::{Report, VerifyError, remembered, verify, verify_store};
+pub use witness::{Added, Witness, WitnessFault, Witnesses};

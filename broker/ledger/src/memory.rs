@@ -4,11 +4,13 @@
 //!
 //! Two slots of fixed size are written in turn, each synced before it counts, so a torn write
 //! loses the newer checkpoint and never the older one. The memory is a lower bound: it is written
-//! before the first answer of a batch.
+//! before the first answer of a batch. Several processes of one machine may share it: each write
+//! locks the file and never replaces a larger checkpoint by a smaller one.
 
 use std::{
-    fs::{File, OpenOptions, TryLockError},
+    fs::{File, OpenOptions},
     io::{self, Read, Seek, SeekFrom, Write},
+    os::unix::fs::MetadataExt,
     path::Path,
 };
 
@@ -19,70 +21,97 @@ const HEAD: usize = 12;
 const HASH: usize = 32;
 const NOTE_MAX: usize = SLOT - HEAD - HASH;
 
-/// The open memory. No other process can open it meanwhile.
+/// The open memory.
 #[derive(Debug)]
 pub(crate) struct Memory {
     file: File,
-    sequence: u64,
 }
 
 impl Memory {
     /// Creates an empty memory where there is no file yet.
     pub(crate) fn create(path: &Path) -> Result<Self, MemoryError> {
         let mut file = OpenOptions::new().read(true).write(true).create_new(true).open(path)?;
-        lock(&file)?;
         file.write_all(&[0; 2 * SLOT])?;
         file.sync_all()?;
         sync_folder(path)?;
-        Ok(Self { file, sequence: 0 })
+        Ok(Self { file })
     }
 
     /// Opens a memory; gives the note it holds, where it holds a whole one. `None` where there is
     /// no file.
     pub(crate) fn open(path: &Path) -> Result<Option<(Self, Option<String>)>, MemoryError> {
-        let mut file = match OpenOptions::new().read(true).write(true).open(path) {
+        let file = match OpenOptions::new().read(true).write(true).open(path) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error.into()),
         };
-        lock(&file)?;
-        let newest = newest(&mut file)?;
-        let sequence = newest.as_ref().map_or(0, |(sequence, _)| *sequence);
-        Ok(Some((Self { file, sequence }, newest.map(|(_, note)| note))))
+        let mut memory = Self { file };
+        let note = memory.newest()?;
+        Ok(Some((memory, note)))
     }
 
-    /// Remembers a note. Durable when it returns.
-    pub(crate) fn write(&mut self, note: &str) -> Result<(), MemoryError> {
-        let sequence = self.sequence + 1;
-        let length = u32::try_from(note.len()).unwrap_or(u32::MAX);
-        if note.len() > NOTE_MAX {
-            return Err(MemoryError::TooLong);
-        }
-        let mut slot = Vec::with_capacity(SLOT);
-        slot.extend(sequence.to_be_bytes());
-        slot.extend(length.to_be_bytes());
-        slot.extend(note.as_bytes());
-        let digest = Digest::of(&slot);
-        slot.resize(SLOT - HASH, 0);
-        slot.extend(digest.as_bytes());
-        self.file.seek(SeekFrom::Start((sequence % 2) * SLOT as u64))?;
-        self.file.write_all(&slot)?;
-        self.file.sync_data()?;
-        self.sequence = sequence;
-        Ok(())
+    /// The note that it holds, where it holds a whole one.
+    pub(crate) fn newest(&mut self) -> Result<Option<String>, MemoryError> {
+        self.locked(|file| Ok(newest(file)?.map(|(_, note)| note)))
     }
+
+    /// Remembers a note, unless another process remembered one of a larger tree. Durable when it
+    /// returns.
+    pub(crate) fn write(&mut self, note: &str) -> Result<(), MemoryError> {
+        self.locked(|file| write(file, note))
+    }
+
+    /// The lock is taken for the moment only, and given back on every way out.
+    fn locked<T>(
+        &mut self,
+        work: impl FnOnce(&mut File) -> Result<T, MemoryError>,
+    ) -> Result<T, MemoryError> {
+        self.file.lock()?;
+        if self.file.metadata()?.nlink() == 0 {
+            return Err(MemoryError::Deleted);
+        }
+        let done = work(&mut self.file);
+        self.file.unlock()?;
+        done
+    }
+}
+
+fn write(file: &mut File, note: &str) -> Result<(), MemoryError> {
+    let newest = newest(file)?;
+    if let Some((_, held)) = &newest {
+        if size_of(held) > size_of(note) {
+            return Ok(());
+        }
+        if size_of(held) == size_of(note) && held.lines().nth(2) != note.lines().nth(2) {
+            return Err(MemoryError::Contradicts { size: size_of(note) });
+        }
+    }
+    let sequence = newest.map_or(0, |(sequence, _)| sequence) + 1;
+    let length = u32::try_from(note.len()).unwrap_or(u32::MAX);
+    if note.len() > NOTE_MAX {
+        return Err(MemoryError::TooLong);
+    }
+    let mut slot = Vec::with_capacity(SLOT);
+    slot.extend(sequence.to_be_bytes());
+    slot.extend(length.to_be_bytes());
+    slot.extend(note.as_bytes());
+    let digest = Digest::of(&slot);
+    slot.resize(SLOT - HASH, 0);
+    slot.extend(digest.as_bytes());
+    file.seek(SeekFrom::Start((sequence % 2) * SLOT as u64))?;
+    file.write_all(&slot)?;
+    file.sync_data()?;
+    Ok(())
+}
+
+/// The size that a checkpoint's second line says. What the memory holds was signed when written.
+fn size_of(note: &str) -> u64 {
+    note.lines().nth(1).and_then(|size| size.parse().ok()).unwrap_or(0)
 }
 
 /// The note that a memory holds, for readers only; nothing where there is no whole one.
 pub(crate) fn note(path: &Path) -> Result<Option<String>, MemoryError> {
     Ok(newest(&mut File::open(path)?)?.map(|(_, note)| note))
-}
-
-fn lock(file: &File) -> Result<(), MemoryError> {
-    file.try_lock().map_err(|error| match error {
-        TryLockError::WouldBlock => MemoryError::Locked,
-        TryLockError::Error(error) => MemoryError::Io(error.to_string()),
-    })
 }
 
 fn newest(file: &mut File) -> Result<Option<(u64, String)>, MemoryError> {
@@ -114,9 +143,15 @@ pub(crate) fn sync_folder(path: &Path) -> io::Result<()> {
 /// Why the memory cannot be used.
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 pub enum MemoryError {
-    /// Another process has it.
-    #[error("another process has the ledger's memory open: only one may run on it")]
-    Locked,
+    /// The file was deleted meanwhile.
+    #[error("the ledger's memory was deleted while it was open: put it back before starting")]
+    Deleted,
+    /// Another tree of this size was signed.
+    #[error("another tree of {size} leaves was signed already: the ledger has two histories")]
+    Contradicts {
+        /// How many leaves.
+        size: u64,
+    },
     /// The note does not fit.
     #[error("the checkpoint is longer than the ledger's memory")]
     TooLong,
@@ -142,7 +177,6 @@ mod tests {
         assert!(Memory::open(&path).unwrap().is_none());
         let mut memory = Memory::create(&path).unwrap();
         assert_eq!(note(&path), Ok(None));
-        assert_eq!(Memory::open(&path).unwrap_err(), MemoryError::Locked);
         for word in ["one", "two", "three"] {
             memory.write(word).unwrap();
             assert_eq!(note(&path), Ok(Some(word.to_owned())));

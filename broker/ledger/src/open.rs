@@ -11,11 +11,13 @@ use einmal_protocol::{
 use crate::{
     config::LedgerConfig,
     memory::{Memory, MemoryError},
+    postgres::PostgresOptionsError,
     shelf::Shelf,
     sqlite::DatabaseError,
     store::{Archive, Detail, Entry, Head, Row, Store, StoreError},
-    tile::{HEIGHT, Tile, TileId, hashes_at},
+    tile::{HEIGHT, Tile, TileId, WIDTH, hashes_at},
     tree::Tree,
+    witness::Witnesses,
 };
 
 /// Bodies at the end that are read again at every start.
@@ -23,7 +25,7 @@ const LAST: u64 = 256;
 
 /// A ledger that may go on.
 pub(crate) struct Opened {
-    pub(crate) head: Head,
+    pub(crate) row: Row,
     pub(crate) tree: Tree,
     pub(crate) edge: Edge,
     pub(crate) memory: Memory,
@@ -49,28 +51,41 @@ pub(crate) async fn open(
         let (found, configured) = (row.head.origin, config.origin.clone());
         return Err(OpenError::OtherOrigin { found, configured });
     }
+    if row.closed {
+        return Err(OpenError::Closed { size: row.head.size });
+    }
     let (tree, edge) = read_tree(shelf.archive(), &row.head).await?;
     check_last_tiles(shelf, &tree).await?;
-    check_last_entries(shelf, &tree, &row).await?;
-    let mut memory = check_memory(config, shelf, &tree, &ledger).await?;
+    check_last_entries(store, shelf, &tree, &row).await?;
+    let witnessed = check_witnesses(&config.witnesses, shelf, &tree, &ledger).await?;
+    let mut memory = check_memory(config, shelf, &tree, &ledger, witnessed).await?;
     let checkpoint = Checkpoint::sign(&config.origin, row.head.size, row.head.root, key)?;
     memory.write(checkpoint.note())?;
-    Ok(Opened { head: row.head, tree, edge, memory, checkpoint })
+    Ok(Opened { row, tree, edge, memory, checkpoint })
 }
 
-/// The right edge from the store, which must give the row's root.
-async fn read_tree(archive: &dyn Archive, head: &Head) -> Result<(Tree, Edge), OpenError> {
+/// The right edge from the store, which must give the row's root. Others may be appending, so
+/// what is found may be longer than this head asks for.
+pub(crate) async fn read_tree(
+    archive: &dyn Archive,
+    head: &Head,
+) -> Result<(Tree, Edge), OpenError> {
     let size = head.size;
-    let levels = (0u8..8).take_while(|level| hashes_at(*level, size) > 0);
+    let mut tiles = Vec::new();
+    if size > 0 {
+        tiles.push(last_leaves(archive, size).await?);
+    }
+    let levels = (1u8..8).take_while(|level| hashes_at(*level, size) > 0);
     let ids: Vec<TileId> =
         levels.map(|level| TileId { level, index: hashes_at(level, size) >> HEIGHT }).collect();
-    let mut tiles = Vec::with_capacity(ids.len());
     for (id, bytes) in ids.iter().zip(archive.tiles(&ids).await?) {
+        let width = usize::try_from(hashes_at(id.level, size)).unwrap_or(0) % WIDTH;
         let tile = match bytes {
-            Some(bytes) => Tile::parse(&bytes),
-            None => Some(Tile::default()),
+            _ if width == 0 => Some(Tile::default()),
+            Some(bytes) => bytes.get(..width * 32).and_then(Tile::parse),
+            None => None,
         };
-        tiles.push(tile.ok_or_else(|| damaged(format!("tile {id} is malformed")))?);
+        tiles.push(tile.ok_or_else(|| damaged(format!("tile {id} is missing or malformed")))?);
     }
     let tree = Tree::new(size, tiles)
         .ok_or_else(|| damaged(format!("the last tiles are not those of {size} leaves")))?;
@@ -78,6 +93,24 @@ async fn read_tree(archive: &dyn Archive, head: &Head) -> Result<(Tree, Edge), O
     let edge = edge.filter(|edge| edge.root() == head.root && tree.root() == Some(head.root));
     let edge = edge.ok_or_else(|| damaged("the last tiles do not give the root".to_owned()))?;
     Ok((tree, edge))
+}
+
+/// The growing tile of level 0, which is not stored: its leaves are.
+async fn last_leaves(archive: &dyn Archive, size: u64) -> Result<Tile, OpenError> {
+    let mut tile = Tile::default();
+    let mut at = size - size % WIDTH as u64;
+    while at < size {
+        let wanted = usize::try_from(size - at).unwrap_or(WIDTH);
+        let entries = archive.entries(at, wanted, Detail::Leaves).await?;
+        if entries.is_empty() {
+            return Err(damaged(format!("leaf {at} is missing")));
+        }
+        for entry in entries {
+            tile.push(entry.leaf.hash());
+            at += 1;
+        }
+    }
+    Ok(tile)
 }
 
 /// The newest full tile of each level must be what the level above says.
@@ -92,22 +125,33 @@ async fn check_last_tiles(shelf: &Shelf, tree: &Tree) -> Result<(), OpenError> {
 }
 
 /// The newest leaves must be those of the tree and of their bodies, and nothing may follow.
-async fn check_last_entries(shelf: &Shelf, tree: &Tree, row: &Row) -> Result<(), OpenError> {
+async fn check_last_entries(
+    store: &dyn Store,
+    shelf: &Shelf,
+    tree: &Tree,
+    row: &Row,
+) -> Result<(), OpenError> {
     let size = tree.size();
     let mut at = size.saturating_sub(LAST);
-    loop {
-        let entries = shelf.archive().entries(at, 1 + LAST as usize, Detail::Bodies).await?;
+    while at < size {
+        let wanted = usize::try_from(size - at).unwrap_or(WIDTH);
+        let entries = shelf.archive().entries(at, wanted, Detail::Bodies).await?;
         if entries.is_empty() {
-            break;
+            return Err(damaged(format!("leaf {at} is missing")));
         }
         for entry in entries {
             let range = Range { begin: at, end: at + 1 };
-            let known = if at < size { shelf.hashes(tree, &[range]).await? } else { Vec::new() };
+            let known = shelf.hashes(tree, &[range]).await?;
             check_entry(&entry, at, known.first().copied(), row.bodies_from).map_err(damaged)?;
             at += 1;
         }
     }
-    (at == size).then_some(()).ok_or_else(|| damaged(format!("leaf {at} is missing")))
+    let follows = shelf.archive().entries(size, 1, Detail::Leaves).await?;
+    // Unless another broker has just appended it.
+    if !follows.is_empty() && store.row().await?.head.size == size {
+        return Err(damaged(format!("leaf {size} is beyond the end")));
+    }
+    Ok(())
 }
 
 /// A stored entry against the tree's hash of it.
@@ -134,14 +178,57 @@ pub(crate) fn check_entry(
     }
 }
 
-/// The memory outside must hold this tree, or an earlier one of it.
+/// What the witnesses cosigned must be this tree, or an earlier one of it. Answers whether one of
+/// them knows the ledger.
+pub(crate) async fn check_witnesses(
+    witnesses: &Witnesses,
+    shelf: &Shelf,
+    tree: &Tree,
+    ledger: &LedgerKey,
+) -> Result<bool, OpenError> {
+    let mut known = false;
+    for witness in &witnesses.all {
+        match witness.newest(ledger.name()).await {
+            Ok(Some(note)) => {
+                extends(&note, shelf, tree, ledger).await?;
+                known = true;
+            }
+            Ok(None) => {
+                tracing::info!(witness = witness.key().name(), "it knows nothing of this ledger")
+            }
+            Err(fault) => tracing::warn!(%fault, "not asked what was signed last"),
+        }
+    }
+    Ok(known)
+}
+
+/// The tree must contain what was signed before.
+pub(crate) async fn extends(
+    note: &str,
+    shelf: &Shelf,
+    tree: &Tree,
+    ledger: &LedgerKey,
+) -> Result<(), OpenError> {
+    let signed = Checkpoint::parse(note, ledger).map_err(OpenError::ForeignMemory)?;
+    if signed.size() > tree.size() {
+        return Err(OpenError::Behind { stored: tree.size(), signed: signed.size() });
+    }
+    if shelf.root_at(tree, signed.size()).await? != signed.root() {
+        return Err(OpenError::Forked { signed: signed.size() });
+    }
+    Ok(())
+}
+
+/// The memory outside must hold this tree, or an earlier one of it. A lost one is made anew where
+/// a witness has vouched.
 async fn check_memory(
     config: &LedgerConfig,
     shelf: &Shelf,
     tree: &Tree,
     ledger: &LedgerKey,
+    witnessed: bool,
 ) -> Result<Memory, OpenError> {
-    let may_be_new = tree.size() == 0 || config.adopt_memory;
+    let may_be_new = tree.size() == 0 || config.adopt_memory || witnessed;
     let (memory, note) = match Memory::open(&config.memory)? {
         Some(found) => found,
         None if may_be_new => (Memory::create(&config.memory)?, None),
@@ -149,13 +236,7 @@ async fn check_memory(
     };
     match note {
         Some(note) => {
-            let signed = Checkpoint::parse(&note, ledger).map_err(OpenError::ForeignMemory)?;
-            if signed.size() > tree.size() {
-                return Err(OpenError::Behind { stored: tree.size(), signed: signed.size() });
-            }
-            if shelf.root_at(tree, signed.size()).await? != signed.root() {
-                return Err(OpenError::Forked { signed: signed.size() });
-            }
+            extends(&note, shelf, tree, ledger).await?;
             Ok(memory)
         }
         None if may_be_new => Ok(memory),
@@ -179,6 +260,9 @@ pub enum OpenError {
     /// The database cannot be created or opened.
     #[error(transparent)]
     Database(#[from] DatabaseError),
+    /// The PostgreSQL database is not named rightly.
+    #[error(transparent)]
+    Options(#[from] PostgresOptionsError),
     /// What is stored cannot be read, or contradicts itself.
     #[error(
         "{0}; if the storage is damaged, do not start: close this ledger with its last checkpoint \
@@ -192,6 +276,15 @@ pub enum OpenError {
         found: String,
         /// Origin in the configuration.
         configured: String,
+    },
+    /// It was ended.
+    #[error(
+        "this ledger was closed with {size} leaves: begin a new origin, and enter both in the \
+         directory"
+    )]
+    Closed {
+        /// Leaves in the database.
+        size: u64,
     },
     /// A new ledger was asked for, but there is a memory of an earlier one.
     #[error("the ledger's memory exists already: a new ledger needs a new memory")]

@@ -1,22 +1,26 @@
 // SPDX-License-Identifier: EUPL-1.2
 //! The paths of C2SP tlog-tiles, one spelling for each tile.
 
+use std::fmt;
+
+use einmal_protocol::note::decimal;
+
 use crate::tile::{HEIGHT, TileId, WIDTH, hashes_at};
 
-/// What a path asks for.
+/// What a path below `tile/` asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Wanted {
+pub struct TilePath {
     /// The level; nothing for a bundle of entries.
-    pub(crate) level: Option<u8>,
+    pub level: Option<u8>,
     /// Position among the tiles of its level.
-    pub(crate) index: u64,
-    /// How many hashes or entries.
-    pub(crate) width: usize,
+    pub index: u64,
+    /// How many hashes or entries: 256, or fewer at the right edge.
+    pub width: usize,
 }
 
-impl Wanted {
-    /// Reads `<L>/<N>[.p/<W>]` or `entries/<N>[.p/<W>]`.
-    pub(crate) fn parse(path: &str) -> Option<Self> {
+impl TilePath {
+    /// Reads `<L>/<N>[.p/<W>]` or `entries/<N>[.p/<W>]`; nothing where it is spelled otherwise.
+    pub fn parse(path: &str) -> Option<Self> {
         let (level, rest) = path.split_once('/')?;
         let level = match level {
             "entries" => None,
@@ -44,10 +48,23 @@ impl Wanted {
     }
 }
 
-/// A number without sign, leading zeros or blanks.
-fn decimal(text: &str) -> Option<u64> {
-    let number: u64 = text.parse().ok()?;
-    (number.to_string() == text).then_some(number)
+impl fmt::Display for TilePath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.level {
+            Some(level) => write!(f, "{level}/")?,
+            None => f.write_str("entries/")?,
+        }
+        let (mut rest, mut groups) = (self.index / 1000, Vec::new());
+        while rest > 0 {
+            groups.push(rest % 1000);
+            rest /= 1000;
+        }
+        for group in groups.iter().rev() {
+            write!(f, "x{group:03}/")?;
+        }
+        write!(f, "{:03}", self.index % 1000)?;
+        if self.width < WIDTH { write!(f, ".p/{}", self.width) } else { Ok(()) }
+    }
 }
 
 /// Groups of three digits, all but the last with an `x` before them; the first is not `x000`.
@@ -78,11 +95,14 @@ mod tests {
 
     #[test]
     fn each_tile_has_one_spelling() {
-        let wanted = |level, index, width| Some(Wanted { level, index, width });
-        assert_eq!(Wanted::parse("0/000"), wanted(Some(0), 0, 256));
-        assert_eq!(Wanted::parse("63/x001/x234/067"), wanted(Some(63), 1_234_067, 256));
-        assert_eq!(Wanted::parse("1/x001/000.p/255"), wanted(Some(1), 1000, 255));
-        assert_eq!(Wanted::parse("entries/999.p/1"), wanted(None, 999, 1));
+        let wanted = |level, index, width| Some(TilePath { level, index, width });
+        assert_eq!(TilePath::parse("0/000"), wanted(Some(0), 0, 256));
+        assert_eq!(TilePath::parse("63/x001/x234/067"), wanted(Some(63), 1_234_067, 256));
+        assert_eq!(TilePath::parse("1/x001/000.p/255"), wanted(Some(1), 1000, 255));
+        assert_eq!(TilePath::parse("entries/999.p/1"), wanted(None, 999, 1));
+        for text in ["0/000", "63/x001/x234/067", "1/x001/000.p/255", "entries/999.p/1"] {
+            assert_eq!(TilePath::parse(text).unwrap().to_string(), text);
+        }
         for bad in [
             "",
             "0",
@@ -110,14 +130,14 @@ mod tests {
             "0/+01",
             "0/x999/x999/x999/x999/x999/x999/x999/999",
         ] {
-            assert_eq!(Wanted::parse(bad), None, "{bad}");
+            assert_eq!(TilePath::parse(bad), None, "{bad}");
         }
     }
 
     #[test]
     fn only_what_the_tree_has_is_covered() {
         // The specification's example: 70,000 leaves.
-        let covered = |path| Wanted::parse(path).unwrap().is_covered(70_000);
+        let covered = |path| TilePath::parse(path).unwrap().is_covered(70_000);
         for path in ["0/272", "0/273.p/112", "0/273.p/1", "1/000", "1/001.p/17", "2/000.p/1"] {
             assert!(covered(path), "{path}");
         }

@@ -29,10 +29,12 @@ pub trait Archive: Send + Sync + 'static {
 /// A store is a **compare-and-append** on one row (origin, size, root). Everything of a batch
 /// becomes visible and durable together with the row, or nothing of it does.
 ///
-/// - [`Store::append`] compares the row with `expected` under a lock that no other append can
-///   hold. Where they differ it changes nothing and answers [`AppendFault::Moved`]. Where a slot
-///   or an index is taken it changes nothing and answers [`AppendFault::NotDone`] with
-///   [`StoreError::Broken`], for its caller had asked before.
+/// - [`Store::append`] compares the row's head with `expected` under a lock that no other append
+///   can hold. Where they differ it changes nothing and answers [`AppendFault::Moved`]. Where a
+///   slot is taken, by the ledger or twice in the batch, it changes nothing and answers
+///   [`AppendFault::SlotTaken`]: whoever appends need not ask before. Where an index is taken
+///   although the row did not say so, it changes nothing and answers [`AppendFault::NotDone`] with
+///   [`StoreError::Broken`].
 /// - When `append` returns `Ok`, the batch is on stable storage: it survives a power cut.
 /// - [`AppendFault::NotDone`] is a promise that nothing was changed and nothing will be.
 ///   [`AppendFault::Unknown`] promises nothing.
@@ -53,8 +55,42 @@ pub trait Store: Archive {
 
     /// Deletes, so that it cannot be read back from the storage, every body of a day before
     /// `bodies_before` and every slot whose id was issued before `ids_before_ms`. Leaves and tiles
-    /// stay. Answers how many bodies were deleted. The horizon in the row never moves back.
+    /// stay. Answers how many bodies were deleted. The horizons in the row never move back.
     fn forget(&self, bodies_before: u32, ids_before_ms: u64) -> Pending<'_, u64>;
+
+    /// The days that have bodies, oldest first.
+    fn days(&self) -> Pending<'_, Vec<DayOfBodies>>;
+
+    /// Ends the ledger for good where its head is this one: every later append answers
+    /// [`AppendFault::Closed`]. Closing a closed ledger changes nothing.
+    fn close<'a>(&'a self, last: &'a Head) -> Pending<'a, (), AppendFault>;
+
+    /// Bytes left on the disk, where that can be known.
+    fn free_bytes(&self) -> Option<u64> {
+        None
+    }
+
+    /// A number that changes when the storage may have become another one without having said so:
+    /// after a reconnect, which may have met a restored backup or a standby.
+    fn connection_generation(&self) -> u64 {
+        0
+    }
+
+    /// Whether other processes may append too.
+    fn is_shared(&self) -> bool {
+        false
+    }
+}
+
+/// The bodies of one day.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DayOfBodies {
+    /// Days since 1970 (UTC).
+    pub day: u32,
+    /// How many bodies.
+    pub bodies: u64,
+    /// Bytes that they take, or nearly.
+    pub bytes: u64,
 }
 
 /// What the ledger is: the whole tree in three values.
@@ -82,6 +118,11 @@ pub struct Row {
     pub head: Head,
     /// Bodies of days before this one are forgotten; days since 1970.
     pub bodies_from: u32,
+    /// Slots of ids issued before this are forgotten; UTC milliseconds. Such an id is never taken
+    /// again (ONCE).
+    pub ids_from_ms: u64,
+    /// Whether it was ended.
+    pub closed: bool,
 }
 
 /// What comes along with a leaf.
@@ -129,14 +170,23 @@ impl Slot {
         let class = match kind {
             LeafKind::Exchange | LeafKind::Refusal => 1,
             LeafKind::Use => 2,
+            LeafKind::Notice => 3,
         };
         let fits = authority.len() <= Self::AUTHORITY_MAX;
         fits.then(|| Self { authority: authority.to_owned(), id, class })
     }
 
-    /// A key that sorts by the time the id was issued: id, class, authority.
+    /// When the id was issued, UTC milliseconds.
+    pub fn issued_at_ms(&self) -> u64 {
+        self.id.issued_at_ms()
+    }
+
+    /// A key of 32 bytes that sorts by the time the id was issued: id, class, and 15 bytes of the
+    /// authority's SHA-256.
     pub fn to_bytes(&self) -> Vec<u8> {
-        [&self.id.as_bytes()[..], &[self.class], self.authority.as_bytes()].concat()
+        let authority = Digest::of(self.authority.as_bytes());
+        let authority = authority.as_bytes().iter().take(15);
+        self.id.as_bytes().iter().chain(&[self.class]).chain(authority).copied().collect()
     }
 }
 
@@ -156,7 +206,8 @@ pub struct Batch {
     pub next: Head,
     /// The entries; the first has the index that was the size before.
     pub entries: Vec<Addition>,
-    /// Tiles as they are afterwards, replacing shorter ones of the same id.
+    /// Tiles that became full, and growing ones above level 0 as they are afterwards, replacing
+    /// shorter ones of the same id. The growing tile of level 0 is not stored: the leaves are.
     pub tiles: Vec<(TileId, Vec<u8>)>,
 }
 
@@ -200,6 +251,12 @@ pub enum AppendFault {
         /// What it was.
         found: Head,
     },
+    /// The ledger was ended. Nothing was changed.
+    #[error("the ledger was closed: begin a new origin")]
+    Closed,
+    /// A slot of the batch is taken. Nothing was changed.
+    #[error("an id of the batch has its leaf already")]
+    SlotTaken,
     /// Nothing was changed.
     #[error("nothing was written: {0}")]
     NotDone(#[source] StoreError),

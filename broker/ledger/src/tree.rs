@@ -103,14 +103,15 @@ impl Tree {
 }
 
 impl Growth {
-    /// Every tile that differs from before, as bytes to store.
+    /// Every tile that differs from before, as bytes to store; not the growing one of level 0,
+    /// which would be written anew with every leaf.
     pub(crate) fn changed(&self, before: u64) -> Vec<(TileId, Vec<u8>)> {
         let full = self.completed.iter().map(|(id, tile)| (*id, tile.to_bytes()));
         let grew = |level| hashes_at(level, before) != hashes_at(level, self.tree.size);
         let partial = self
             .tree
             .partial_tiles()
-            .filter(|(id, _)| grew(id.level))
+            .filter(|(id, _)| id.level > 0 && grew(id.level))
             .map(|(id, tile)| (id, tile.to_bytes()));
         full.chain(partial).collect()
     }

@@ -98,7 +98,12 @@ pub async fn verify_store(
         }
     }
     let partial: Vec<_> =
-        walk.tree.partial_tiles().map(|(id, tile)| (id, tile.to_bytes())).collect();
+        // The growing tile of level 0 is not stored: its leaves were read.
+        walk.tree
+            .partial_tiles()
+            .filter(|(id, _)| id.level > 0)
+            .map(|(id, tile)| (id, tile.to_bytes()))
+            .collect();
     for (id, bytes) in partial {
         walk.compare(store, id, &bytes).await?;
     }
@@ -108,7 +113,11 @@ pub async fn verify_store(
     Ok(walk.report)
 }
 
-fn remembered(path: &Path, ledger_key: &LedgerKey) -> Result<Checkpoint, VerifyError> {
+/// The largest checkpoint that a memory knows to be signed.
+///
+/// # Errors
+/// Where it holds none, or another ledger's.
+pub fn remembered(path: &Path, ledger_key: &LedgerKey) -> Result<Checkpoint, VerifyError> {
     let note = memory::note(path)?.ok_or(VerifyError::EmptyMemory)?;
     Ok(Checkpoint::parse(&note, ledger_key)?)
 }

@@ -1,40 +1,41 @@
 // SPDX-License-Identifier: EUPL-1.2
 //! Group commit: one task takes what has queued, commits it in one transaction, signs one
-//! checkpoint, and only then answers. If it cannot know what is stored, it stops.
+//! checkpoint, and only then answers. Other processes may append to the same ledger: what they
+//! added is read and must extend what this one knows. If it cannot know what is stored, it stops.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use einmal_protocol::{leaf::LeafKind, merkle::Edge, note::Checkpoint};
-use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use einmal_protocol::{merkle::Edge, note::Checkpoint};
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    ledger::{AppendError, Shared},
+    batch::{Answer, Sorted, Waiting, answer_repeats},
+    entry::AppendError,
+    follow::follow,
+    ledger::Shared,
     memory::Memory,
-    store::{Addition, AppendFault, Batch, Head, Slot, Store, StoreError, Taken},
-    tree::Growth,
+    open::{check_witnesses, extends},
+    store::{Addition, AppendFault, Batch, Head, Row, Slot, Store, StoreError, Taken},
+    tree::{Growth, Tree},
+    witness::{Cosigned, Cosigner, behind},
 };
 
 /// How often a step is tried whose failure certainly changed nothing.
 const ATTEMPTS: u32 = 5;
 /// Wait before the second try; doubled each time.
 const PAUSE: Duration = Duration::from_millis(20);
+/// How often another process may have been faster, before the entries are answered "busy".
+const AGAIN_MAX: u32 = 100;
 
-/// An entry in the queue.
-pub(crate) struct Waiting {
-    pub(crate) addition: Addition,
-    pub(crate) answer: Answer,
-    /// Its share of the bytes that may wait.
-    pub(crate) share: OwnedSemaphorePermit,
-}
-
-type Answer = oneshot::Sender<Result<Placed, AppendError>>;
-
-/// Where an entry stands. Its proof is computed by who waits for it, not by the writer.
-pub(crate) struct Placed {
-    pub(crate) index: u64,
-    pub(crate) growth: Arc<Growth>,
-    pub(crate) checkpoint: Arc<Checkpoint>,
+/// Work for the writer.
+pub(crate) enum Work {
+    /// An entry to log.
+    Append(Waiting),
+    /// Look what other processes have appended, and say when that is known.
+    Refresh(oneshot::Sender<()>),
+    /// End the ledger for good; answers with its last checkpoint.
+    End(oneshot::Sender<Result<Arc<Checkpoint>, AppendError>>),
 }
 
 /// The one task that writes.
@@ -42,85 +43,175 @@ pub(crate) struct Writer {
     pub(crate) shared: Arc<Shared>,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) memory: Option<Memory>,
-    pub(crate) head: Head,
+    pub(crate) cosigner: Arc<Cosigner>,
+    /// The ledger as this process last saw it: durable, but signed only once it is published.
+    pub(crate) row: Row,
+    pub(crate) tree: Tree,
     pub(crate) edge: Edge,
-    pub(crate) queue: mpsc::Receiver<Waiting>,
+    pub(crate) queue: mpsc::Receiver<Work>,
     pub(crate) batch_max: usize,
+    pub(crate) follow: Duration,
+    /// The storage's connection when it was last compared with what was signed.
+    pub(crate) generation: u64,
     pub(crate) closing: CancellationToken,
 }
 
 /// The writer has stopped, and said why.
-struct Halted;
+pub(crate) struct Halted;
 
-/// A batch, its duplicates taken out.
-#[derive(Default)]
-struct Sorted {
-    fresh: Vec<Addition>,
-    answers: Vec<Answer>,
-    /// Later ones of a slot that an earlier one of the same batch takes, by its position.
-    repeats: Vec<(usize, Answer)>,
-    shares: Vec<OwnedSemaphorePermit>,
+/// What came of a commit.
+enum Committed {
+    /// It is durable.
+    Yes,
+    /// Nothing was written; what to answer.
+    No(AppendError),
+    /// Another process was faster; nothing was written, and the tree is now that one's.
+    Overtaken,
+    /// One of its ids has its leaf; nothing was written.
+    Taken,
 }
 
 impl Writer {
     /// Runs until the ledger is closed or has to stop.
     pub(crate) async fn run(mut self) {
         loop {
-            let batch = self.gather().await;
-            if batch.is_empty() {
+            let Some(work) = self.gather().await else {
                 return self.shared.stop("the ledger was closed");
-            }
-            if self.log(batch).await.is_err() {
+            };
+            if self.work(work).await.is_err() {
                 return;
             }
         }
     }
 
-    /// What has queued; nothing once the ledger is closed and the queue empty.
-    async fn gather(&mut self) -> Vec<Waiting> {
-        let mut batch = Vec::new();
+    /// What has queued; empty when it is time to look at what others did, nothing once the ledger
+    /// is closed and the queue empty.
+    async fn gather(&mut self) -> Option<Vec<Work>> {
+        let mut work = Vec::new();
+        let follow = tokio::time::sleep(self.follow);
         tokio::select! {
             biased;
             () = self.closing.cancelled(), if !self.queue.is_closed() => self.queue.close(),
-            _ = self.queue.recv_many(&mut batch, self.batch_max) => return batch,
+            count = self.queue.recv_many(&mut work, self.batch_max) => {
+                return (count > 0).then_some(work);
+            }
+            () = follow, if self.store.is_shared() => return Some(work),
         }
-        self.queue.recv_many(&mut batch, self.batch_max).await;
-        batch
+        let count = self.queue.recv_many(&mut work, self.batch_max).await;
+        (count > 0).then_some(work)
+    }
+
+    async fn work(&mut self, work: Vec<Work>) -> Result<(), Halted> {
+        if self.shared.is_stopped() {
+            return Err(Halted);
+        }
+        let (mut waiting, mut refreshed, mut ends) = (Vec::new(), Vec::new(), Vec::new());
+        let mut look = work.is_empty();
+        for one in work {
+            match one {
+                Work::Append(one) => waiting.push(one),
+                Work::Refresh(answer) => refreshed.push(answer),
+                Work::End(answer) => ends.push(answer),
+            }
+        }
+        look |= !refreshed.is_empty();
+        if !waiting.is_empty() {
+            self.log(waiting).await?;
+        }
+        if look {
+            self.look().await?;
+        }
+        for answer in refreshed {
+            let _gone = answer.send(());
+        }
+        match ends.is_empty() {
+            true => Ok(()),
+            false => self.end(ends).await,
+        }
+    }
+
+    /// Ends the ledger for good.
+    async fn end(
+        &mut self,
+        answers: Vec<oneshot::Sender<Result<Arc<Checkpoint>, AppendError>>>,
+    ) -> Result<(), Halted> {
+        for attempt in 0..ATTEMPTS {
+            pause(attempt).await;
+            self.look().await?;
+            match self.store.close(&self.row.head).await {
+                Ok(()) => {
+                    let last = self.shared.checkpoint();
+                    answers.into_iter().for_each(|one| drop(one.send(Ok(Arc::clone(&last)))));
+                    return Err(self.halt(AppendFault::Closed));
+                }
+                Err(fault) => tracing::warn!(error = %fault, "closing the ledger"),
+            }
+        }
+        answers.into_iter().for_each(|one| drop(one.send(Err(AppendError::Busy))));
+        Ok(())
     }
 
     /// One batch from the queue to the answers.
     async fn log(&mut self, waiting: Vec<Waiting>) -> Result<(), Halted> {
-        let slots: Vec<Slot> = waiting.iter().map(|one| one.addition.slot.clone()).collect();
-        let Some(taken) = self.taken(&slots).await? else {
-            waiting.into_iter().for_each(|one| give(one.answer, Err(AppendError::Busy)));
-            return Ok(());
+        let mut sorted = Sorted::new(waiting, &self.row);
+        let mut again = 0;
+        let (first, growth) = loop {
+            if sorted.fresh.is_empty() {
+                return self.answer_repeats(sorted.into_repeats()).await;
+            }
+            if again > AGAIN_MAX {
+                sorted.refuse(&AppendError::Busy);
+                return Ok(());
+            }
+            let (growth, edge) = self.grow(&sorted.fresh)?;
+            let first = self.row.head.size;
+            let origin = self.row.head.origin.clone();
+            let next = Head { origin, size: edge.size(), root: edge.root() };
+            let entries = std::mem::take(&mut sorted.fresh);
+            let batch = Batch { tiles: growth.changed(first), entries, next };
+            let committed = self.commit(&batch).await?;
+            sorted.fresh = batch.entries;
+            match committed {
+                Committed::Yes => {
+                    self.row.head = batch.next;
+                    self.tree = growth.tree.clone();
+                    self.edge = edge;
+                    break (first, growth);
+                }
+                Committed::Taken => {
+                    again += 1;
+                    self.take_out(&mut sorted).await?;
+                }
+                Committed::Overtaken => again += 1,
+                Committed::No(refusal) => {
+                    sorted.refuse(&refusal);
+                    return Ok(());
+                }
+            }
         };
-        let Sorted { fresh, answers, repeats, shares } = sort(waiting, taken);
-        if fresh.is_empty() {
-            return Ok(());
-        }
-        let (first, kinds) = (self.head.size, kinds(&fresh));
-        let (growth, edge) = self.grow(&fresh)?;
-        let next = Head { origin: self.head.origin.clone(), size: edge.size(), root: edge.root() };
-        let batch = Batch { tiles: growth.changed(first), entries: fresh, next };
-        if let Some(refusal) = self.commit(&batch).await? {
-            let repeats = repeats.into_iter().map(|(_, answer)| answer);
-            answers.into_iter().chain(repeats).for_each(|one| give(one, Err(refusal.clone())));
-            return Ok(());
-        }
-        self.head = batch.next;
-        self.edge = edge;
+        self.shared.shelf.keep(&growth.completed);
         let checkpoint = self.sign_and_remember().await?;
-        drop(shares);
-        self.shared.publish(&growth, Arc::clone(&checkpoint));
-        let growth = Arc::new(growth);
-        for (index, answer) in (first..).zip(answers) {
-            let (growth, checkpoint) = (Arc::clone(&growth), Arc::clone(&checkpoint));
-            give(answer, Ok(Placed { index, growth, checkpoint }));
+        let elsewhere = sorted.answer(first, growth, &checkpoint);
+        self.answer_repeats(elsewhere).await
+    }
+
+    /// Answers those of a batch whose id has its leaf, and leaves the others.
+    async fn take_out(&mut self, sorted: &mut Sorted) -> Result<(), Halted> {
+        // The leaf may be another process's, and beyond what we have signed.
+        self.look().await?;
+        if let Some(taken) = self.taken(&sorted.slots()).await?
+            && !sorted.take_out(taken)
+        {
+            tracing::warn!("an id was taken, and then it was not: trying again");
         }
-        for (position, answer) in repeats {
-            let kind = kinds.get(position).copied().unwrap_or(LeafKind::Use);
-            give(answer, Err(AppendError::Duplicate { index: first + position as u64, kind }));
+        Ok(())
+    }
+
+    /// Answers entries whose id was in the same batch as one that was stored before.
+    async fn answer_repeats(&self, repeats: Vec<(Slot, Answer)>) -> Result<(), Halted> {
+        if !repeats.is_empty() {
+            let slots: Vec<Slot> = repeats.iter().map(|(slot, _)| slot.clone()).collect();
+            answer_repeats(repeats, self.taken(&slots).await?.unwrap_or_default());
         }
         Ok(())
     }
@@ -141,28 +232,39 @@ impl Writer {
 
     /// The tree with the new leaves, computed twice, so that a flipped bit in memory is not signed.
     fn grow(&self, fresh: &[Addition]) -> Result<(Growth, Edge), Halted> {
-        let growth = self.shared.tree().grow(fresh.iter().map(|one| one.leaf.hash()));
+        let hashes: Vec<_> = fresh.iter().map(|one| one.leaf.hash()).collect();
+        let growth = self.tree.grow(hashes.iter().copied());
         let mut edge = self.edge.clone();
-        fresh.iter().for_each(|one| edge.push(one.leaf.hash()));
+        hashes.iter().for_each(|hash| edge.push(*hash));
         if growth.tree.size() != edge.size() || growth.tree.root() != Some(edge.root()) {
             return Err(self.halt("two computations of the root differ: the machine is faulty"));
         }
         Ok((growth, edge))
     }
 
-    /// Commits; or says what to answer where nothing was written.
-    async fn commit(&self, batch: &Batch) -> Result<Option<AppendError>, Halted> {
+    async fn commit(&mut self, batch: &Batch) -> Result<Committed, Halted> {
         let mut refusal = AppendError::Busy;
         for attempt in 0..ATTEMPTS {
             pause(attempt).await;
-            let Err(fault) = self.store.append(&self.head, batch).await else { return Ok(None) };
-            tracing::warn!(error = %fault, leaves = batch.entries.len(), "appending a batch");
+            let Err(fault) = self.store.append(&self.row.head, batch).await else {
+                return Ok(Committed::Yes);
+            };
             match fault {
-                AppendFault::NotDone(StoreError::Full) => return Ok(Some(AppendError::Full)),
-                AppendFault::NotDone(StoreError::Unavailable(_)) => {}
+                AppendFault::SlotTaken => return Ok(Committed::Taken),
+                AppendFault::Moved { found } => {
+                    self.catch_up(found).await?;
+                    return Ok(Committed::Overtaken);
+                }
+                AppendFault::NotDone(StoreError::Full) => {
+                    return Ok(Committed::No(AppendError::Full));
+                }
+                AppendFault::NotDone(error @ StoreError::Unavailable(_)) => {
+                    tracing::warn!(%error, leaves = batch.entries.len(), "appending a batch");
+                }
                 AppendFault::Unknown(error @ (StoreError::Full | StoreError::Unavailable(_))) => {
+                    tracing::warn!(%error, leaves = batch.entries.len(), "appending a batch");
                     if self.is_written(batch).await? {
-                        return Ok(None);
+                        return Ok(Committed::Yes);
                     }
                     if error == StoreError::Full {
                         refusal = AppendError::Full;
@@ -172,16 +274,20 @@ impl Writer {
                 fault => return Err(self.halt(fault)),
             }
         }
-        Ok(Some(refusal))
+        Ok(Committed::No(refusal))
     }
 
     /// Finds out whether a batch with an unknown outcome is in the ledger.
-    async fn is_written(&self, batch: &Batch) -> Result<bool, Halted> {
+    async fn is_written(&mut self, batch: &Batch) -> Result<bool, Halted> {
         for attempt in 0..ATTEMPTS {
             pause(attempt).await;
             match self.store.row().await {
                 Ok(row) if row.head == batch.next => return Ok(true),
-                Ok(row) if row.head == self.head => return Ok(false),
+                Ok(row) if row.head == self.row.head => return Ok(false),
+                // Another process may have appended after it, or instead of it: the ids tell.
+                Ok(row) if self.store.is_shared() && row.head.size > self.row.head.size => {
+                    return self.is_among(batch).await;
+                }
                 Ok(row) => return Err(self.halt(AppendFault::Moved { found: row.head })),
                 Err(error @ StoreError::Broken(_)) => return Err(self.halt(error)),
                 Err(error) => tracing::warn!(%error, "reading the ledger's row again"),
@@ -190,15 +296,141 @@ impl Writer {
         Err(self.halt("whether the last batch was written cannot be found out"))
     }
 
-    /// Signs the tree as it is now stored, and has the outside memory know before anyone else.
+    /// Whether a batch is where it was to be, though the ledger has grown beyond it.
+    async fn is_among(&self, batch: &Batch) -> Result<bool, Halted> {
+        let slots: Vec<Slot> = batch.entries.iter().map(|one| one.slot.clone()).collect();
+        let Some(taken) = self.taken(&slots).await? else {
+            return Err(self.halt("whether the last batch was written cannot be found out"));
+        };
+        let ours = (self.row.head.size..)
+            .zip(&batch.entries)
+            .zip(&taken)
+            .all(|((index, entry), taken)| *taken == Some(Taken { index, leaf: entry.leaf }));
+        Ok(ours)
+    }
+
+    /// Looks what other processes have appended; where there is something, signs and shows it.
+    async fn look(&mut self) -> Result<(), Halted> {
+        let row = match self.store.row().await {
+            Ok(row) => row,
+            Err(error @ StoreError::Broken(_)) => return Err(self.halt(error)),
+            Err(error) => {
+                tracing::warn!(%error, "looking what others have appended");
+                return Ok(());
+            }
+        };
+        if row.closed {
+            return Err(self.halt(AppendFault::Closed));
+        }
+        (self.row.bodies_from, self.row.ids_from_ms) = (row.bodies_from, row.ids_from_ms);
+        if row.head != self.row.head {
+            self.catch_up(row.head).await?;
+        }
+        // What was taken over while a batch was overtaken may not be shown yet.
+        if self.shared.tree().size() != self.row.head.size {
+            self.sign_and_remember().await?;
+        }
+        Ok(())
+    }
+
+    /// Takes over what others have appended, after proving that it extends what we knew.
+    async fn catch_up(&mut self, found: Head) -> Result<(), Halted> {
+        for attempt in 0..ATTEMPTS {
+            pause(attempt).await;
+            let known = (&self.tree, &self.edge);
+            match follow(&self.shared.shelf, &self.row.head, known, &found).await {
+                Ok((growth, edge)) => {
+                    self.shared.shelf.keep(&growth.completed);
+                    self.tree = growth.tree;
+                    self.edge = edge;
+                    self.row.head = found;
+                    // The horizons may have moved too.
+                    if let Ok(row) = self.store.row().await {
+                        (self.row.bodies_from, self.row.ids_from_ms) =
+                            (row.bodies_from, row.ids_from_ms);
+                    }
+                    return Ok(());
+                }
+                Err(StoreError::Unavailable(problem)) => {
+                    tracing::warn!(problem, "reading what others have appended");
+                }
+                Err(error) => return Err(self.halt(error)),
+            }
+        }
+        Err(self.halt("what others have appended cannot be read"))
+    }
+
+    /// Signs the tree as it is now stored, has the outside memories know before anyone else, and
+    /// shows it.
     async fn sign_and_remember(&mut self) -> Result<Arc<Checkpoint>, Halted> {
-        let head = &self.head;
-        let checkpoint = Checkpoint::sign(&head.origin, head.size, head.root, &self.shared.key)
-            .map_err(|error| self.halt(error))?;
+        self.ask_after_reconnect().await?;
+        loop {
+            let head = &self.row.head;
+            let checkpoint = Checkpoint::sign(&head.origin, head.size, head.root, &self.shared.key)
+                .map_err(|error| self.halt(error))?;
+            self.remember(checkpoint.note().to_owned()).await?;
+            let mut checkpoint = Arc::new(checkpoint);
+            if self.cosigner.is_required() {
+                let shelf = &self.shared.shelf;
+                match self.cosigner.cosign(shelf, &self.tree, &checkpoint).await {
+                    Cosigned::Under(cosigned) => checkpoint = cosigned,
+                    // Another broker was faster; or the database has lost what was signed.
+                    Cosigned::Ahead { witness, size } => {
+                        self.reach(&witness, size).await?;
+                        continue;
+                    }
+                }
+            }
+            self.shared.publish(&self.tree, Arc::clone(&checkpoint));
+            return Ok(checkpoint);
+        }
+    }
+
+    /// Catches up to a size that a witness has cosigned.
+    async fn reach(&mut self, witness: &str, size: u64) -> Result<(), Halted> {
+        for attempt in 0..ATTEMPTS {
+            pause(attempt).await;
+            if let Ok(row) = self.store.row().await {
+                if row.head.size < size {
+                    return Err(self.halt(behind(witness, size, row.head.size)));
+                }
+                return if row.head == self.row.head {
+                    Ok(())
+                } else {
+                    self.catch_up(row.head).await
+                };
+            }
+        }
+        Err(self.halt("the ledger's row cannot be read"))
+    }
+
+    /// A new connection may have met another server: then all memories are asked before anything
+    /// is signed on its word.
+    async fn ask_after_reconnect(&mut self) -> Result<(), Halted> {
+        let generation = self.store.connection_generation();
+        if generation == self.generation {
+            return Ok(());
+        }
+        tracing::info!("the storage was connected to anew: comparing it with what was signed");
+        let held = self.memory.as_mut().map(Memory::newest).transpose();
+        let held = held.map_err(|error| self.halt(error))?.flatten();
+        let shelf = &self.shared.shelf;
+        let key = self.shared.ledger_key().map_err(|error| self.halt(error))?;
+        let checked = async {
+            if let Some(note) = held {
+                extends(&note, shelf, &self.tree, &key).await?;
+            }
+            check_witnesses(self.cosigner.witnesses(), shelf, &self.tree, &key).await
+        };
+        checked.await.map_err(|error| self.halt(error))?;
+        self.generation = generation;
+        Ok(())
+    }
+
+    async fn remember(&mut self, note: String) -> Result<(), Halted> {
         let Some(mut memory) = self.memory.take() else {
             return Err(self.halt("the ledger's memory is gone"));
         };
-        let note = checkpoint.note().to_owned();
         let written = tokio::task::spawn_blocking(move || {
             memory.write(&note)?;
             Ok::<_, crate::memory::MemoryError>(memory)
@@ -208,45 +440,16 @@ impl Writer {
             Ok(Err(error)) => return Err(self.halt(error)),
             Err(error) => return Err(self.halt(error)),
         }
-        Ok(Arc::new(checkpoint))
+        Ok(())
     }
 
     /// Stops for good. Whoever waits learns why, because the reason is set before they are let go.
     fn halt(&self, why: impl std::fmt::Display) -> Halted {
         let why = why.to_string();
-        tracing::error!(reason = %why, size = self.head.size, "the ledger stops");
+        tracing::error!(reason = %why, size = self.row.head.size, "the ledger stops");
         self.shared.stop(&why);
         Halted
     }
-}
-
-fn kinds(fresh: &[Addition]) -> Vec<LeafKind> {
-    fresh.iter().map(|one| one.leaf.kind).collect()
-}
-
-/// Takes duplicates out of a batch and answers those of stored leaves.
-fn sort(waiting: Vec<Waiting>, taken: Vec<Option<Taken>>) -> Sorted {
-    let mut sorted = Sorted::default();
-    let mut seen: HashMap<Slot, usize> = HashMap::new();
-    for (one, taken) in waiting.into_iter().zip(taken) {
-        if let Some(taken) = taken {
-            let (index, kind) = (taken.index, taken.leaf.kind);
-            give(one.answer, Err(AppendError::Duplicate { index, kind }));
-        } else if let Some(position) = seen.get(&one.addition.slot) {
-            sorted.repeats.push((*position, one.answer));
-        } else {
-            seen.insert(one.addition.slot.clone(), sorted.fresh.len());
-            sorted.fresh.push(one.addition);
-            sorted.answers.push(one.answer);
-            sorted.shares.push(one.share);
-        }
-    }
-    sorted
-}
-
-/// Answers; whoever no longer waits misses it, as after a crash.
-fn give(answer: Answer, result: Result<Placed, AppendError>) {
-    drop(answer.send(result));
 }
 
 async fn pause(attempt: u32) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: EUPL-1.2
-//! Dialling a broker: one HTTP/2 channel over mTLS, and the other end must be that broker.
+//! Dialling a broker or a keeper: one HTTP/2 channel over mTLS, and the other end must be it.
 
 use std::{io, sync::Arc, time::Duration};
 
@@ -17,15 +17,25 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Room for the largest evidence with its commitment.
 pub const MESSAGE_MAX: usize = 4 * 1024 * 1024;
 
-/// A broker to dial.
+/// Whom to dial.
 #[derive(Clone, Debug)]
 pub struct Target {
     /// "https://host:port".
     pub address: String,
     /// Its SPIFFE id must say this trust domain.
     pub trust_domain: String,
-    /// And this broker, where it is known.
-    pub broker: Option<String>,
+    /// And this role.
+    pub role: PeerRole,
+    /// And this id, where it is known.
+    pub id: Option<String>,
+}
+
+impl Target {
+    /// Any broker of a trust domain.
+    pub fn broker(address: &str, trust_domain: &str) -> Self {
+        let (address, trust_domain) = (address.to_owned(), trust_domain.to_owned());
+        Self { address, trust_domain, role: PeerRole::Broker, id: None }
+    }
 }
 
 /// A channel that connects when first used and reconnects by itself.
@@ -80,14 +90,14 @@ async fn connect(
         .ok_or_else(|| refused("the other end has no certificate"))?;
     let peer =
         SpiffeId::of_certificate(certificate).map_err(|error| refused(&error.to_string()))?;
-    let expected = target.broker.as_ref().is_none_or(|broker| *broker == peer.id);
-    if peer.role != PeerRole::Broker || peer.trust_domain != target.trust_domain || !expected {
-        return Err(refused("the other end is not the broker that was dialled"));
+    let expected = target.id.as_ref().is_none_or(|id| *id == peer.id);
+    if peer.role != target.role || peer.trust_domain != target.trust_domain || !expected {
+        return Err(refused("the other end is not whom was dialled"));
     }
     Ok(stream)
 }
 
-/// Why a broker cannot be dialled.
+/// Why nobody can be dialled there.
 #[derive(Debug, thiserror::Error)]
 pub enum DialError {
     /// Not an address.

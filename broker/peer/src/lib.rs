@@ -6,7 +6,9 @@ pub mod cards;
 pub mod clock;
 pub mod dial;
 pub mod files;
+pub mod hand_in;
 pub mod identity;
+pub mod listen;
 pub mod random;
 pub mod seen;
 pub mod tls;
@@ -14,6 +16,7 @@ pub mod trust;
 
 pub use cards::Cards;
 pub use clock::Clock;
+pub use hand_in::HandIn;
 pub use identity::{PeerRole, SpiffeId};
 pub use seen::Seen;
 pub use tls::{Tls, TlsFiles};

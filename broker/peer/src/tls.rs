@@ -14,7 +14,10 @@ use rustls::{
 };
 use serde::Deserialize;
 
-use crate::files::{self, FileError};
+use crate::{
+    files::{self, FileError},
+    identity::SpiffeId,
+};
 
 /// Where certificate, key, authorities and revocation lists lie, all PEM.
 #[derive(Clone, Debug, Deserialize)]
@@ -38,6 +41,8 @@ pub struct Tls {
     pub server: Arc<ServerConfig>,
     /// For dialling.
     pub client: Arc<ClientConfig>,
+    /// Who the own certificate says we are.
+    pub own: SpiffeId,
 }
 
 impl std::fmt::Debug for Tls {
@@ -70,7 +75,11 @@ impl Tls {
         }
         let roots = Arc::new(roots);
         let failed = |error: &dyn std::fmt::Display| FileError::new(&paths.certificate, error);
+        let own = chain.first().map(SpiffeId::of_certificate).transpose();
+        let own = own.map_err(|error| failed(&error))?;
+        let own = own.ok_or_else(|| failed(&"no certificate in it"))?;
         Ok(Self {
+            own,
             server: server(Arc::clone(&roots), lists.clone(), chain.clone(), key.clone_key())
                 .map_err(|error| failed(&error))?,
             client: client(roots, lists, chain, key).map_err(|error| failed(&error))?,

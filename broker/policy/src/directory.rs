@@ -101,6 +101,10 @@ pub struct Keeper {
     pub id: String,
     /// Its name.
     pub name: String,
+    /// "https://host:port", where adapters and clients hand in the checkpoints that they saw, not
+    /// through a broker; empty where nobody does.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub address: String,
     /// Its identity keys.
     pub keys: Vec<KeyText>,
 }

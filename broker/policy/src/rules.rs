@@ -11,7 +11,10 @@ use cedar_policy::{
     Effect, EntityUid, Policy, PolicyId, PolicySet, PrincipalConstraint, ResourceConstraint,
     Schema, ValidationMode, Validator,
 };
-use einmal_protocol::{Digest, commitment::SLOTS_MAX, evidence::EVIDENCE_MAX, request::is_id};
+use einmal_protocol::{
+    Digest, commitment::SLOTS_MAX, cosignature::WitnessKey, evidence::EVIDENCE_MAX, request::is_id,
+    tlog_proof::Quorum,
+};
 
 use crate::{
     decide::{self, Asker, Slice},
@@ -22,6 +25,11 @@ use crate::{
 pub const SCHEMA: &str = include_str!("schema.cedarschema");
 /// At most this many slices are remembered.
 const SLICES_MAX: usize = 4096;
+/// Two years and a day (IDNrG § 9 (3)).
+const RETENTION_DAYS: u32 = 731;
+/// Ten years.
+const RETENTION_MAX: u32 = 3660;
+const WITNESSES_MAX: usize = 32;
 const POLICIES_MAX: usize = 10_000;
 /// Brackets inside brackets, in policies and schema.
 const DEPTH_MAX: usize = 16;
@@ -52,6 +60,7 @@ pub struct Rules {
     texts: BTreeMap<String, PolicyText>,
     evidence_types: HashMap<String, EvidenceType>,
     purposes: HashMap<String, Purpose>,
+    witnesses: Vec<WitnessKey>,
     slices: RwLock<HashMap<(Asker, String), Arc<Slice>>>,
 }
 
@@ -75,6 +84,7 @@ impl Rules {
         let evidence_types = check_evidence_types(&document)?;
         let purposes = check_purposes(&document)?;
         check_areas(&document)?;
+        let witnesses = check_ledger(&document)?;
         check_names(&policies, &evidence_types, &purposes)?;
         let rules = Self {
             document,
@@ -84,6 +94,7 @@ impl Rules {
             texts,
             evidence_types,
             purposes,
+            witnesses,
             slices: RwLock::default(),
         };
         for test in &rules.document.tests {
@@ -105,6 +116,17 @@ impl Rules {
     /// An evidence type.
     pub fn evidence_type(&self, id: &str) -> Option<&EvidenceType> {
         self.evidence_types.get(id)
+    }
+
+    /// Records are destroyed after this many days (FORGETS-ON-TIME).
+    pub fn retention_days(&self) -> u32 {
+        self.document.retention_days.unwrap_or(RETENTION_DAYS)
+    }
+
+    /// Who must have cosigned before anything is revealed.
+    pub fn quorum(&self) -> Quorum<'_> {
+        let required = self.document.witnesses.as_ref().map_or(0, |named| named.required);
+        Quorum { witnesses: &self.witnesses, required: required as usize }
     }
 
     /// A purpose.
@@ -283,6 +305,28 @@ fn check_evidence_types(
     Ok(found)
 }
 
+/// Retention and witnesses.
+fn check_ledger(document: &RulesDocument) -> Result<Vec<WitnessKey>, RulesError> {
+    let bad = |problem: String| RulesError::Ledger(problem);
+    if document.retention_days.is_some_and(|days| !(1..=RETENTION_MAX).contains(&days)) {
+        return Err(bad(format!("retention_days is a number from 1 to {RETENTION_MAX}")));
+    }
+    let Some(named) = &document.witnesses else { return Ok(Vec::new()) };
+    let keys: Vec<WitnessKey> = named
+        .keys
+        .iter()
+        .map(|key| WitnessKey::parse(key).map_err(|error| bad(format!("witness `{key}`: {error}"))))
+        .collect::<Result<_, _>>()?;
+    let distinct: HashSet<&String> = named.keys.iter().collect();
+    if distinct.len() != keys.len() || keys.len() > WITNESSES_MAX {
+        return Err(bad(format!("at most {WITNESSES_MAX} different witnesses are named")));
+    }
+    if !(1..=keys.len()).contains(&(named.required as usize)) {
+        return Err(bad("required is at least 1 and at most the number of witnesses".to_owned()));
+    }
+    Ok(keys)
+}
+
 fn check_purposes(document: &RulesDocument) -> Result<HashMap<String, Purpose>, RulesError> {
     let mut found: HashMap<String, Purpose> = HashMap::new();
     for purpose in &document.purposes {
@@ -418,6 +462,9 @@ pub enum RulesError {
         /// What is wrong.
         problem: String,
     },
+    /// Retention or witnesses.
+    #[error("what the rules say about the ledger: {0}")]
+    Ledger(String),
     /// An administrative area.
     #[error("area `{id}`: {problem}")]
     Area {

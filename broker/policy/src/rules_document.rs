@@ -29,6 +29,23 @@ pub struct RulesDocument {
     pub evidence_types: Vec<EvidenceType>,
     /// Decisions that must come out as they say.
     pub tests: Vec<RuleTest>,
+    /// Bodies, day keys and tags are destroyed after this many days; absent: 731, two years
+    /// (IDNrG § 9 (3)). 1 to 3660. Signed, so that nobody alone shortens or lengthens it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retention_days: Option<u32>,
+    /// Who must have cosigned a checkpoint before anything is revealed under it; absent: nobody.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub witnesses: Option<Witnesses>,
+}
+
+/// k of n witnesses (c2sp.org/tlog-witness).
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct Witnesses {
+    /// At least so many of them, 1 to all.
+    pub required: u32,
+    /// Their keys as `name+hash+key`, of the cosignature type (c2sp.org/tlog-cosignature).
+    pub keys: Vec<String>,
 }
 
 /// A text for citizens. Plain words.

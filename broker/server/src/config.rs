@@ -47,13 +47,85 @@ pub struct LedgerSection {
     pub origin: String,
     /// Its private key, PKCS#8.
     pub key: PathBuf,
-    /// Its SQLite database. It must exist: `einmal ledger create` makes one.
-    pub database: PathBuf,
+    /// Its SQLite database. It must exist: `einmal ledger create` makes one. This or `postgres`.
+    #[serde(default)]
+    pub database: Option<PathBuf>,
+    /// Or a PostgreSQL database, for several brokers on one ledger.
+    #[serde(default)]
+    pub postgres: Option<PostgresSection>,
     /// Memory of the largest signed checkpoint; on another disk than the database.
     pub memory: PathBuf,
     /// Start although the memory is missing. Only after it was really lost.
     #[serde(default)]
     pub adopt_memory: bool,
+    /// With less room than this on the database's disk, nothing new is begun.
+    #[serde(default = "reserve_mib")]
+    pub reserve_mib: u64,
+    /// Who cosigns its checkpoints.
+    #[serde(default)]
+    pub witnesses: Vec<WitnessSection>,
+    /// How long witnesses are waited for, in milliseconds, where the rules ask for cosignatures.
+    #[serde(default = "witness_patience_ms")]
+    pub witness_patience_ms: u64,
+}
+
+impl LedgerSection {
+    /// Where it lies, for people.
+    pub fn place(&self) -> String {
+        match &self.database {
+            Some(path) => path.display().to_string(),
+            None => {
+                let schema = self.postgres.as_ref().map_or("", |section| section.schema.as_str());
+                format!("PostgreSQL schema {schema}")
+            }
+        }
+    }
+}
+
+fn reserve_mib() -> u64 {
+    256
+}
+
+fn witness_patience_ms() -> u64 {
+    2_000
+}
+
+/// `[ledger.postgres]`
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PostgresSection {
+    /// "postgres://user@host:port/database"; certificates are verified unless it is this machine.
+    pub url: String,
+    /// A file with the password, where one is needed: then it stands neither here nor in the URL.
+    #[serde(default)]
+    pub password_file: Option<PathBuf>,
+    /// The schema that holds the ledger's tables.
+    #[serde(default = "schema")]
+    pub schema: String,
+    /// Whether it is reached through a pooler in transaction mode, such as PgBouncer.
+    #[serde(default)]
+    pub pooler: bool,
+}
+
+impl std::fmt::Debug for PostgresSection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // The URL may hold a password.
+        write!(f, "PostgresSection(schema {})", self.schema)
+    }
+}
+
+fn schema() -> String {
+    "einmal".to_owned()
+}
+
+/// `[[ledger.witnesses]]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WitnessSection {
+    /// The URL before `/add-checkpoint`.
+    pub url: String,
+    /// Its key, `name+hash+key`, as `einmal witness key` prints it.
+    pub key: String,
 }
 
 /// `[limits]`

@@ -232,6 +232,11 @@ async fn commit_log_reveal(
     if broker.draining.load(Ordering::Relaxed) {
         return Err(Failure::refused(Reason::Draining));
     }
+    if !broker.ledger.has_room() {
+        // While what is under way can still be logged.
+        tracing::error!("alarm: nothing new is begun: the ledger's disk is nearly full");
+        return Err(Failure::ledger(Reason::LedgerUnavailable));
+    }
     let Ok(_place) = Arc::clone(&broker.in_flight).try_acquire_owned() else {
         return Err(Failure::refused(Reason::BrokerBusy));
     };
@@ -342,6 +347,10 @@ async fn log(
         Err(AppendError::Duplicate { index, .. }) => {
             *logged = false;
             Err(known(broker, index, signed_request).await)
+        }
+        Err(AppendError::TooOld) => {
+            *logged = false;
+            Err(Failure::refused(Reason::RequestExpired))
         }
         Err(AppendError::Stopped(problem)) => {
             // The only error that leaves open whether the entry stands in the ledger.

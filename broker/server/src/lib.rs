@@ -7,8 +7,10 @@ pub mod authenticate;
 pub mod caller;
 pub mod config;
 pub mod exchange;
-pub mod listen;
+pub mod forget;
 pub mod metrics;
+pub mod notice;
+pub mod open_ledger;
 pub mod quota;
 mod receipts;
 pub mod refusal;
@@ -49,6 +51,8 @@ pub struct Broker {
     pub quota: quota::Quota,
     /// How many exchanges may be in flight.
     pub in_flight: Arc<Semaphore>,
+    /// How many may read bodies at once.
+    pub readers: Arc<Semaphore>,
     /// Set once this broker is about to stop.
     pub draining: AtomicBool,
     /// All limits.

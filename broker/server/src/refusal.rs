@@ -76,6 +76,6 @@ pub(crate) fn signed_request_of(body: &[u8]) -> Option<Vec<u8>> {
     match Body::decode(body).ok()?.kind? {
         body::Kind::Exchange(exchange) => Some(exchange.signed_request),
         body::Kind::Refusal(refusal) => Some(refusal.signed_request),
-        body::Kind::Use(_) => None,
+        body::Kind::Use(_) | body::Kind::Notice(_) => None,
     }
 }

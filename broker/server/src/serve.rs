@@ -11,10 +11,11 @@ use std::{
 };
 
 use axum::{Router, routing::get};
-use einmal_ledger::{Ledger, LedgerConfig, OpenError};
+use einmal_ledger::{Ledger, OpenError};
 use einmal_peer::{
     Cards, Clock, Tls, TrustStore,
     files::{self, FileError},
+    listen,
     trust::TrustStoreError,
 };
 use einmal_policy::trust::Documents;
@@ -41,8 +42,9 @@ use crate::{
     Broker, BrokerConfig,
     attachments::Attachments,
     authenticate::VerifiedBatches,
-    listen,
+    forget,
     metrics::Metrics,
+    open_ledger as opening,
     quota::Quota,
     services::{
         directory::DirectoryRoom, evidence::Evidence, ledger::LedgerRoom, register::RegisterRoom,
@@ -52,6 +54,8 @@ use crate::{
 
 /// Streams of one connection at once.
 const STREAMS_MAX: u32 = 1_000;
+/// Keepers and auditors that read bodies at once.
+const READERS_MAX: usize = 16;
 const HEADERS_MAX: u32 = 16 * 1024;
 /// A commitment is the longest message of an adapter.
 const ATTACH_MAX: usize = 512 * 1024;
@@ -86,17 +90,7 @@ impl std::fmt::Debug for Running {
 pub async fn start(config: &BrokerConfig, clock: Clock) -> Result<Running, ServeError> {
     let now_ms = clock.now_ms();
     let tls = Tls::load(&config.tls)?;
-    let documents = Documents {
-        roots: config
-            .newer_roots
-            .iter()
-            .map(|path| files::envelope(path))
-            .collect::<Result<_, _>>()?,
-        rules: files::envelope(&config.rules)?,
-        directory: files::envelope(&config.directory)?,
-    };
-    let state = config.state.join("trust.json");
-    let trust = TrustStore::open(files::envelope(&config.root)?, documents, &state, now_ms)?;
+    let trust = trust(config, now_ms)?;
     let current = trust.current();
     let trust_domain = current.root.document().trust_domain.clone();
     let cards = Cards::open(&config.state.join("cards"), &current.directory, now_ms)?;
@@ -112,6 +106,7 @@ pub async fn start(config: &BrokerConfig, clock: Clock) -> Result<Running, Serve
         verified: VerifiedBatches::default(),
         quota: Quota::new(config.limits.refusals_per_minute),
         in_flight: Arc::new(Semaphore::new(config.limits.in_flight_max)),
+        readers: Arc::new(Semaphore::new(READERS_MAX)),
         draining: AtomicBool::new(false),
         limits: config.limits.clone(),
         metrics: Metrics::default(),
@@ -132,9 +127,32 @@ pub async fn start(config: &BrokerConfig, clock: Clock) -> Result<Running, Serve
     let (into, incoming) = mpsc::channel(64);
     let limits = (trust_domain, config.limits.connections_max);
     tokio::spawn(listen::accept(listener, tls.server, limits, into, stop.clone()));
+    tokio::spawn(forget::daily(
+        Arc::clone(&broker),
+        format!("broker/{}", tls.own.id),
+        stop.clone(),
+    ));
     let server = tokio::spawn(grpc(Arc::clone(&broker), incoming, stop.clone()));
     tracing::info!(%address, ledger = broker.origin, size = broker.ledger.checkpoint().size(), "listening");
     Ok(Running { broker, address, public, metrics, stop, server })
+}
+
+/// Verifies the documents that a configuration names, from the pinned root.
+///
+/// # Errors
+/// Names the file or document.
+pub fn trust(config: &BrokerConfig, now_ms: u64) -> Result<TrustStore, ServeError> {
+    let documents = Documents {
+        roots: config
+            .newer_roots
+            .iter()
+            .map(|path| files::envelope(path))
+            .collect::<Result<_, _>>()?,
+        rules: files::envelope(&config.rules)?,
+        directory: files::envelope(&config.directory)?,
+    };
+    let state = config.state.join("trust.json");
+    Ok(TrustStore::open(files::envelope(&config.root)?, documents, &state, now_ms)?)
 }
 
 async fn open_ledger(
@@ -155,9 +173,9 @@ async fn open_ledger(
             "the ledger's key is not the one in the directory".to_owned(),
         ));
     }
-    let mut ledger = LedgerConfig::new(&section.origin, &section.database, &section.memory);
-    ledger.adopt_memory = section.adopt_memory;
-    Ok(Ledger::open(ledger, key).await?)
+    let required = trust.rules.quorum().required;
+    let settings = opening::settings(section, required).map_err(ServeError::Ledger)?;
+    Ok(opening::open(section, &settings, key).await?)
 }
 
 async fn bind(at: SocketAddr) -> Result<TcpListener, ServeError> {

@@ -112,6 +112,6 @@ fn verify(
 fn report_of(body: &[u8]) -> Option<Vec<u8>> {
     match Body::decode(body).ok()?.kind? {
         body::Kind::Use(used) => Some(used.report),
-        body::Kind::Exchange(_) | body::Kind::Refusal(_) => None,
+        body::Kind::Exchange(_) | body::Kind::Refusal(_) | body::Kind::Notice(_) => None,
     }
 }

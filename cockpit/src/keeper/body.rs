@@ -20,26 +20,40 @@ pub(crate) struct Checked {
     /// As received; nothing where its day is over and it was deleted.
     pub(crate) bytes: Option<Vec<u8>>,
     pub(crate) kind: Option<body::Kind>,
+    /// Its day lies before those of the entries before it. A ledger takes today's entries, and
+    /// yesterday's for ten minutes, so somebody wants it forgotten early.
+    pub(crate) backdated: bool,
 }
 
-/// Recomputes the leaf. A body that the ledger may already have deleted is passed over: one of a
-/// day before `oldest`.
-pub(crate) fn check(entry: Entry, oldest: u32) -> Result<Checked, IntakeError> {
+/// What the days of entries are measured by.
+#[derive(Clone, Copy)]
+pub(crate) struct Days {
+    /// Bodies of days before this one may be deleted at the ledger.
+    pub(crate) oldest: u32,
+    /// Bodies of days before this one are forgotten here, and not taken again.
+    pub(crate) forgotten_before: u32,
+    /// The newest of any leaf so far.
+    pub(crate) newest: u32,
+}
+
+/// Recomputes the leaf. A body that the ledger may already have deleted is passed over.
+pub(crate) fn check(entry: Entry, days: Days) -> Result<Checked, IntakeError> {
     let Entry { index, leaf, body } = entry;
     let leaf = Leaf::parse(&leaf).map_err(|_| IntakeError::Leaf { index })?;
-    if body.is_empty() {
-        if leaf.day >= oldest {
-            return Err(IntakeError::BodyMissing { index });
-        }
-        return Ok(Checked { index, leaf, bytes: None, kind: None });
+    let backdated = leaf.day.saturating_add(1) < days.newest;
+    if body.is_empty() && leaf.day >= days.oldest {
+        return Err(IntakeError::BodyMissing { index });
     }
-    if Digest::of(&body) != leaf.body {
+    if !body.is_empty() && Digest::of(&body) != leaf.body {
         return Err(IntakeError::OtherBody { index });
+    }
+    if body.is_empty() || leaf.day < days.forgotten_before {
+        return Ok(Checked { index, leaf, bytes: None, kind: None, backdated });
     }
     // A body that cannot be read is in the tree all the same: its digest stands there.
     let kind = Body::decode(body.as_slice())
         .ok()
         .filter(|body| LeafKind::of(body) == Some(leaf.kind))
         .and_then(|body| body.kind);
-    Ok(Checked { index, leaf, bytes: Some(body), kind })
+    Ok(Checked { index, leaf, bytes: Some(body), kind, backdated })
 }

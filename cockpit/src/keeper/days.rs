@@ -25,11 +25,11 @@ use ring::{
 };
 use zeroize::Zeroizing;
 
-use super::{DAYS_KEPT, card};
+use super::{card, day_files};
 
 /// Keys are made for this many days ahead of today.
 pub const DAYS_AHEAD: u32 = 30;
-const FOLDER: &str = "day-keys";
+pub(super) const FOLDER: &str = "day-keys";
 const CARD: &str = "key-card";
 
 /// A tag: HMAC-SHA256 of a person's canonical form under the index key of one day.
@@ -118,6 +118,13 @@ impl KeyRing {
         self.read().by_day.range(day..).map(|(_, key)| key.clone()).collect()
     }
 
+    /// Forgets the keys of all days before this one. Each private key is wiped with its last user.
+    pub(crate) fn forget_before(&self, day: u32) {
+        let mut ring = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        ring.by_day = ring.by_day.split_off(&day);
+        ring.by_id.retain(|_, key| key.day >= day);
+    }
+
     fn insert(&self, key: DayKey) {
         let key = Arc::new(key);
         let mut ring = self.0.write().unwrap_or_else(PoisonError::into_inner);
@@ -148,8 +155,7 @@ impl std::fmt::Debug for DayKeys {
 }
 
 impl DayKeys {
-    /// Reads all day keys that may still be needed and makes those that are missing from today
-    /// on.
+    /// Reads all day keys that are there and makes those that are missing from today on.
     ///
     /// # Errors
     /// Where the site key or a day key does not open, or a folder cannot be written.
@@ -166,8 +172,7 @@ impl DayKeys {
         let site = site_key(&files)?;
         let mut this =
             Self { participant, identity, files, site, ring: KeyRing::default(), card: None };
-        let today = day_of(now_ms);
-        for day in today.saturating_sub(DAYS_KEPT)..today {
+        for day in day_files::days(&this.files)? {
             this.load(day)?;
         }
         this.card = card::newest(this.files.folders.iter().map(|folder| folder.join(CARD)))?;
@@ -215,15 +220,30 @@ impl DayKeys {
         Ok(())
     }
 
-    fn paths(&self, day: u32) -> [PathBuf; 2] {
-        let name = format!("{}.key", day_to_iso(day));
-        self.files.folders.each_ref().map(|folder| folder.join(FOLDER).join(&name))
+    /// One day's key, from files that a running keeper may be working with: makes and mends
+    /// nothing. Nothing where the day has no key, or none any more.
+    ///
+    /// # Errors
+    /// Where the site key or the day's key does not open.
+    pub(crate) fn one(files: &DayKeyFiles, day: u32) -> Result<Option<DayKey>, DayKeyError> {
+        let site = read(&files.site_key)?
+            .map(Zeroizing::new)
+            .ok_or_else(|| DayKeyError::SiteKeyLost(files.site_key.clone()))?;
+        let site = aead_key(&site).map_err(|_| DayKeyError::SiteKey(files.site_key.clone()))?;
+        for path in paths(files, day) {
+            if let Some(bytes) = read(&path)? {
+                let plain = decrypt(&site, &day_aad(day), &bytes)
+                    .ok_or_else(|| DayKeyError::NotOpened(path.clone()))?;
+                return DayKey::new(day, SealingPrivateKey::new(Kem::XWing, &plain)?).map(Some);
+            }
+        }
+        Ok(None)
     }
 
     /// Reads a day's key from the first folder that has it, and puts it back into the one that
     /// has lost it. False where neither has it.
     fn load(&self, day: u32) -> Result<bool, DayKeyError> {
-        let paths = self.paths(day);
+        let paths = paths(&self.files, day);
         let mut found: Option<(Vec<u8>, Zeroizing<Vec<u8>>)> = None;
         let mut missing = Vec::new();
         for path in &paths {
@@ -254,12 +274,17 @@ impl DayKeys {
         random(&mut seed)?;
         let private = SealingPrivateKey::generate(Kem::XWing, Entropy::new(seed))?;
         let bytes = encrypt(&self.site, &day_aad(day), private.secret_bytes())?;
-        for path in &self.paths(day) {
+        for path in &paths(&self.files, day) {
             write_whole(path, &bytes)?;
         }
         self.ring.insert(DayKey::new(day, private)?);
         Ok(())
     }
+}
+
+fn paths(files: &DayKeyFiles, day: u32) -> [PathBuf; 2] {
+    let name = format!("{}.key", day_to_iso(day));
+    files.folders.each_ref().map(|folder| folder.join(FOLDER).join(&name))
 }
 
 fn day_aad(day: u32) -> Vec<u8> {
@@ -411,7 +436,7 @@ pub enum DayKeyError {
 }
 
 impl DayKeyError {
-    fn file(path: &Path, source: std::io::Error) -> Self {
+    pub(super) fn file(path: &Path, source: std::io::Error) -> Self {
         Self::File { path: path.to_owned(), source }
     }
 }

@@ -69,12 +69,12 @@ pub(crate) struct Index {
     pub(super) pool: SqlitePool,
 }
 
-fn int(number: u64) -> i64 {
+pub(super) fn int(number: u64) -> i64 {
     // A ledger never comes near 2^63 entries.
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-fn number(row: &SqliteRow, column: &str) -> Result<u64, IndexError> {
+pub(super) fn number(row: &SqliteRow, column: &str) -> Result<u64, IndexError> {
     let number: i64 = row.try_get(column)?;
     u64::try_from(number).map_err(|_| IndexError::Damaged("a number"))
 }
@@ -88,7 +88,7 @@ fn hash(row: &SqliteRow) -> Result<Digest, IndexError> {
     Digest::try_from(bytes.as_slice()).map_err(|_| IndexError::Damaged("a hash"))
 }
 
-fn sql(text: &'static str) -> Query<'static, Sqlite, SqliteArguments> {
+pub(super) fn sql(text: &'static str) -> Query<'static, Sqlite, SqliteArguments> {
     sqlx::query(text)
 }
 
@@ -105,6 +105,9 @@ impl Index {
         sqlx::raw_sql(SCHEMA).execute(&pool).await?;
         sql("INSERT OR IGNORE INTO state VALUES (1, ?, 0, '', 0)")
             .bind(origin)
+            .execute(&pool)
+            .await?;
+        sql("INSERT OR IGNORE INTO horizon SELECT 1, COALESCE(MAX(day), 0), 0 FROM bodies")
             .execute(&pool)
             .await?;
         let known: String =
@@ -151,7 +154,7 @@ impl Index {
         Ok(path)
     }
 
-    async fn hashes(&self, nodes: &[Node]) -> Result<Vec<Digest>, IndexError> {
+    pub(super) async fn hashes(&self, nodes: &[Node]) -> Result<Vec<Digest>, IndexError> {
         let mut hashes = Vec::with_capacity(nodes.len());
         for node in nodes {
             let row = sql("SELECT hash FROM nodes WHERE level = ? AND position = ?")
@@ -205,6 +208,11 @@ impl Index {
         for Noted { entry, opened } in noted {
             append_one(&mut tx, entry, opened, ring).await?;
         }
+        let newest = noted.iter().map(|noted| noted.entry.leaf.day).max().unwrap_or_default();
+        sql("UPDATE horizon SET newest_day = MAX(newest_day, ?)")
+            .bind(i64::from(newest))
+            .execute(&mut *tx)
+            .await?;
         tx.commit().await?;
         Ok(())
     }
@@ -236,19 +244,38 @@ impl Index {
         query.push_bind(i64::from(limit));
         let mut found = Vec::new();
         for row in query.build().fetch_all(&self.pool).await? {
-            let index = number(&row, "leaf_index")?;
-            let body: Option<Vec<u8>> = row.try_get("body")?;
-            found.push(Found {
-                index,
-                slot: row.try_get("slot")?,
-                day: day(&row)?,
-                sealed: row.try_get("sealed")?,
-                body: body.ok_or(IndexError::Damaged("a body"))?,
-                uses: self.uses(index).await?,
-                retried: self.retried(index).await?,
-            });
+            found.push(self.found(&row).await?);
         }
         Ok(found)
+    }
+
+    /// The records of one entry, whoever they are about.
+    pub(super) async fn records_of(&self, index: u64) -> Result<Vec<Found>, IndexError> {
+        let rows = sql("SELECT r.leaf_index AS leaf_index, r.slot AS slot, r.day AS day, \
+             r.sealed AS sealed, b.body AS body FROM records r JOIN bodies b \
+             ON b.leaf_index = r.leaf_index WHERE r.leaf_index = ? ORDER BY r.slot")
+        .bind(int(index))
+        .fetch_all(&self.pool)
+        .await?;
+        let mut found = Vec::new();
+        for row in rows {
+            found.push(self.found(&row).await?);
+        }
+        Ok(found)
+    }
+
+    async fn found(&self, row: &SqliteRow) -> Result<Found, IndexError> {
+        let index = number(row, "leaf_index")?;
+        let body: Option<Vec<u8>> = row.try_get("body")?;
+        Ok(Found {
+            index,
+            slot: row.try_get("slot")?,
+            day: day(row)?,
+            sealed: row.try_get("sealed")?,
+            body: body.ok_or(IndexError::Damaged("a body"))?,
+            uses: self.uses(index).await?,
+            retried: self.retried(index).await?,
+        })
     }
 
     async fn uses(&self, exchange: u64) -> Result<Vec<(u64, Vec<u8>)>, IndexError> {
@@ -337,6 +364,9 @@ async fn append_one(
             .execute(&mut **tx)
             .await?;
     }
+    if let Some(noticed) = &opened.noticed {
+        noticed.append(tx, entry).await?;
+    }
     let mut findings = opened.findings.clone();
     if let Some(asked) = &opened.asked
         && !append_request(tx, entry.index, &entry.leaf, asked).await?
@@ -405,7 +435,7 @@ async fn append_use(
     Ok(true)
 }
 
-async fn alarm(
+pub(super) async fn alarm(
     tx: &mut Transaction<'_, Sqlite>,
     text: &str,
     index: Option<u64>,

@@ -4,9 +4,17 @@
 
 mod body;
 mod card;
+mod checkpoint_service;
+pub mod checkpoints;
 mod claims;
+mod day_files;
 pub mod days;
+pub mod desk;
+mod exported;
+pub mod forget;
+pub mod hold;
 mod index;
+mod notice;
 mod open;
 mod service;
 mod subject;
@@ -15,7 +23,10 @@ mod tree;
 
 use std::{
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
 };
 
 use einmal_protocol::{
@@ -25,16 +36,30 @@ use einmal_protocol::{
     wire::v1::Envelope,
 };
 
+pub use checkpoint_service::take_checkpoints;
+pub use checkpoints::{Compared, SplitView};
+pub use day_files::parse_day;
 pub use days::{DayKeyError, DayKeyFiles, DayKeys};
+pub use desk::Desk;
+pub use forget::{Due, ForgetError, Forgetting};
+pub use hold::{Held, HoldError, Holds};
 pub use index::IndexError;
+pub use notice::Notice;
 pub use service::{connect_in_process, service};
 pub use tail::{Entry, Intake, IntakeError, Taken};
 
 use einmal_peer::Clock;
 use index::Index;
 
-/// An access record can be found for this many days.
-pub const DAYS_KEPT: u32 = 731;
+/// For how many days records are kept, as the current rules say. All clones are one.
+#[derive(Clone, Debug)]
+pub(crate) struct Retention(Arc<AtomicU32>);
+
+impl Retention {
+    pub(crate) fn days(&self) -> u32 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
 
 /// What the keeper must know of others to check a body. The contract: a key that was valid when a
 /// body was logged is in the answer, also after it was replaced; nothing means "no such
@@ -87,6 +112,8 @@ pub struct KeeperSettings {
     pub index: PathBuf,
     /// The ledger that it follows.
     pub ledger: LedgerKey,
+    /// For how many days the rules say that records are kept.
+    pub retention_days: u32,
 }
 
 /// The keeper. Cheap to clone; all clones are one.
@@ -97,11 +124,14 @@ pub struct Keeper {
     index: Index,
     ledger: LedgerKey,
     archive: Arc<dyn Archive>,
+    retention: Retention,
+    forgetting: Forgetting,
     clock: Clock,
 }
 
 impl Keeper {
-    /// Reads or makes day keys and opens the index.
+    /// Opens the index, finishes forgetting that was begun, and reads or makes day keys: only keys
+    /// of days that are kept are read.
     ///
     /// # Errors
     /// Where a key file does not open, a folder cannot be written, or the index is of another
@@ -111,11 +141,53 @@ impl Keeper {
         archive: Arc<dyn Archive>,
         clock: Clock,
     ) -> Result<Self, KeeperError> {
-        let KeeperSettings { participant, identity, files, index, ledger } = settings;
+        let KeeperSettings { participant, identity, files, index, ledger, retention_days } =
+            settings;
+        let mut forgetting =
+            Forgetting::beside(&index, ledger.name(), files.clone(), clock.clone()).await?;
+        forgetting.resume().await?;
         let days = DayKeys::open(participant, identity, files, clock.now_ms())?;
-        let index = Index::open(&index, ledger.name()).await?;
         let ring = days.ring();
-        Ok(Self { days: Arc::new(Mutex::new(days)), ring, index, ledger, archive, clock })
+        forgetting.ring = ring.clone();
+        Ok(Self {
+            days: Arc::new(Mutex::new(days)),
+            ring,
+            index: forgetting.index.clone(),
+            ledger,
+            archive,
+            retention: Retention(Arc::new(AtomicU32::new(retention_days))),
+            forgetting,
+            clock,
+        })
+    }
+
+    /// Takes what newer rules say.
+    pub fn keep_for(&self, retention_days: u32) {
+        self.retention.0.store(retention_days, Ordering::Relaxed);
+    }
+
+    /// Forgets what is older than the rules allow: to be called at the start and once a day. Where
+    /// the clock is far ahead of the ledger it forgets nothing and raises an alarm.
+    ///
+    /// # Errors
+    /// Where the clock runs ahead, or files or index cannot be written.
+    pub async fn forget(&self) -> Result<Due, ForgetError> {
+        self.forgetting.run(self.retention.days(), false).await
+    }
+
+    /// The oldest day whose key is in memory.
+    pub fn oldest_key_day(&self) -> Option<u32> {
+        self.ring.since(0).first().map(|key| key.day)
+    }
+
+    /// What is to be looked at every minute: drops from memory the keys that a command beside this
+    /// keeper has destroyed, and compares checkpoints that wait.
+    ///
+    /// # Errors
+    /// Where the index cannot be read.
+    pub async fn look_after(&self, now_ms: u64) -> Result<(), IndexError> {
+        self.forgetting.drop_forgotten().await?;
+        self.index.compare_waiting(&self.ledger, now_ms).await
     }
 
     /// The current key card: a new one each day, the same one within it. Makes the keys that are
@@ -135,7 +207,7 @@ impl Keeper {
             self.ring.clone(),
             self.ledger.clone(),
             participants,
-            self.clock.clone(),
+            (self.retention.clone(), self.clock.clone()),
         )
     }
 
@@ -173,4 +245,7 @@ pub enum KeeperError {
     /// The index.
     #[error(transparent)]
     Index(#[from] IndexError),
+    /// Forgetting that was begun before.
+    #[error(transparent)]
+    Forget(#[from] ForgetError),
 }

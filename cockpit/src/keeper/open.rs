@@ -18,8 +18,8 @@ use einmal_protocol::{
     wire::{
         cockpit::v1::{ExportedRecord, Record},
         v1::{
-            AccessRecord, AskedRecord, Envelope, ExchangeBody, RefusalBody, RegisterRefusal,
-            Subject, SubjectRole, UseBody, UseRecord, UseReport, body,
+            AccessRecord, AskedRecord, Envelope, ExchangeBody, NoticeBody, RefusalBody,
+            RegisterRefusal, Subject, SubjectRole, UseBody, UseRecord, UseReport, body,
         },
     },
 };
@@ -30,6 +30,7 @@ use super::{
     Participants,
     body::Checked,
     days::{DayKey, DayKeyError, KeyRing, Tag},
+    notice::Noticed,
     subject,
 };
 use crate::finding::Finding;
@@ -68,6 +69,7 @@ pub(crate) struct Opened {
     pub(crate) asked: Option<Asked>,
     pub(crate) rows: Vec<Row>,
     pub(crate) used: Option<Used>,
+    pub(crate) noticed: Option<Noticed>,
     pub(crate) findings: BTreeSet<Finding>,
 }
 
@@ -90,6 +92,8 @@ pub(crate) struct Opener<'a> {
     pub(crate) participants: &'a dyn Participants,
     /// Origin of the ledger that is followed.
     pub(crate) ledger: &'a str,
+    /// For how many days the rules say that records are kept.
+    pub(crate) retention_days: u32,
 }
 
 /// A record before it is sealed for the index.
@@ -105,15 +109,34 @@ impl Opener<'_> {
     /// # Errors
     /// Where re-sealing fails, which is a fault of this machine.
     pub(crate) fn open(&self, entry: &Checked) -> Result<Opened, DayKeyError> {
-        if entry.bytes.is_none() {
-            return Ok(Opened::default());
+        let mut opened = match &entry.kind {
+            _ if entry.bytes.is_none() => Opened::default(),
+            Some(body::Kind::Exchange(exchange)) => self.exchange(entry, exchange)?,
+            Some(body::Kind::Refusal(refusal)) => self.refusal(entry, refusal)?,
+            Some(body::Kind::Use(report)) => self.report(report),
+            Some(body::Kind::Notice(notice)) => self.notice(entry, notice),
+            None => Opened::found(Finding::Unreadable),
+        };
+        if entry.backdated {
+            opened.findings.insert(Finding::Backdated);
         }
-        match &entry.kind {
-            Some(body::Kind::Exchange(exchange)) => self.exchange(entry, exchange),
-            Some(body::Kind::Refusal(refusal)) => self.refusal(entry, refusal),
-            Some(body::Kind::Use(report)) => Ok(self.report(report)),
-            None => Ok(Opened::found(Finding::Unreadable)),
+        Ok(opened)
+    }
+
+    fn notice(&self, entry: &Checked, notice: &NoticeBody) -> Opened {
+        let noticed = Noticed::read(notice);
+        let early = noticed.as_ref().is_some_and(|noticed| {
+            let allowed = entry.leaf.day.saturating_sub(self.retention_days);
+            noticed.forgot_before.is_some_and(|before| before > allowed)
+        });
+        let mut findings = BTreeSet::new();
+        if noticed.is_none() {
+            findings.insert(Finding::Unreadable);
         }
+        if early {
+            findings.insert(Finding::ForgotEarly);
+        }
+        Opened { noticed, findings, ..Opened::default() }
     }
 
     fn exchange(&self, entry: &Checked, body: &ExchangeBody) -> Result<Opened, DayKeyError> {
@@ -365,7 +388,7 @@ impl Opener<'_> {
             retry_of: request.retry_of.map(|id| *id.as_bytes()),
             authority: request.authority,
         };
-        Ok(Opened { asked: Some(asked), rows, used: None, findings })
+        Ok(Opened { asked: Some(asked), rows, findings, ..Opened::default() })
     }
 }
 

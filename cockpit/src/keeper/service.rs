@@ -3,23 +3,18 @@
 //! tags are computed, so nothing of anybody else can be found (READ-ONLY-BY-ITS-OWNER).
 
 use einmal_protocol::{
-    Digest,
-    leaf::LEAF_LENGTH,
-    permit::Permit,
-    record,
     time::day_of,
     wire::{
         cockpit::v1::{
-            ExportRecordRequest, ExportRecordResponse, ExportedRecord, GetStatusRequest,
-            GetStatusResponse, ListRecordsRequest, ListRecordsResponse, Record,
+            ExportRecordRequest, ExportRecordResponse, Fork, GetStatusRequest, GetStatusResponse,
+            ListRecordsRequest, ListRecordsResponse,
             keeper_service_client::KeeperServiceClient,
             keeper_service_server::{KeeperService, KeeperServiceServer},
         },
-        v1::{AccessRecord, Body, Receipt, SignedRequest, Subject, body},
+        v1::Subject,
     },
 };
 use hyper_util::rt::TokioIo;
-use prost::Message;
 use tokio_stream::StreamExt;
 use tonic::{
     Request, Response, Status,
@@ -27,13 +22,12 @@ use tonic::{
 };
 
 use super::{
-    DAYS_KEPT, DayKeyError, IndexError, Keeper,
+    DayKeyError, IndexError, Keeper,
     days::Tag,
-    index::{Found, use_aad},
-    open::{ASKED_SLOT, row_aad},
+    exported::{self, Opened},
+    index::Found,
     subject,
 };
-use crate::finding::Finding;
 
 const PAGE_DEFAULT: u32 = 50;
 const PAGE_MAX: u32 = 200;
@@ -71,14 +65,6 @@ pub fn connect_in_process(keeper: Keeper) -> KeeperServiceClient<Channel> {
     KeeperServiceClient::new(channel).max_decoding_message_size(MESSAGE_MAX)
 }
 
-/// A record as the index holds it, opened.
-struct Opened {
-    record: Record,
-    plain: Vec<u8>,
-    slot: i64,
-    body: Vec<u8>,
-}
-
 impl Keeper {
     /// The tags of a person on all days that can still be opened. Birth identities that two logins
     /// share lead nowhere.
@@ -91,7 +77,7 @@ impl Keeper {
                  date and birth place",
             ));
         }
-        let oldest = day_of(self.clock.now_ms()).saturating_sub(DAYS_KEPT);
+        let oldest = day_of(self.clock.now_ms()).saturating_sub(self.retention.days());
         let (mut tags, mut birth) = (Vec::new(), Vec::new());
         for day in self.ring.since(oldest) {
             let number = forms.number.as_ref().map(|form| day.tag(form));
@@ -107,74 +93,7 @@ impl Keeper {
     fn open_found(&self, found: Found) -> Result<Opened, Status> {
         let damaged = || Status::data_loss("a record in the keeper's index does not open");
         let key = self.ring.day(found.day).ok_or_else(damaged)?;
-        let aad = row_aad(found.index, found.day, found.slot);
-        let plain = key.unseal(&aad, &found.sealed).map_err(|_| damaged())?;
-        let stored = ExportedRecord::decode(plain.as_slice()).map_err(|_| damaged())?;
-        let mut record = stored.record.ok_or_else(damaged)?;
-        let (request, permit) = request_and_permit(&found.body).ok_or_else(damaged)?;
-        record.request = request;
-        record.permit = permit;
-        if found.slot != ASKED_SLOT {
-            let access: AccessRecord =
-                record::parse(&stored.plain_record).map_err(|_| damaged())?;
-            record.access = Some(access);
-        }
-        let mut uses = Vec::new();
-        for (report, sealed) in &found.uses {
-            let plain =
-                key.unseal(&use_aad(found.index, *report), sealed).map_err(|_| damaged())?;
-            let bytes = plain.as_slice().try_into().map_err(|_| damaged())?;
-            uses.push(i32::from_be_bytes(bytes));
-        }
-        if let Some(first) = uses.first() {
-            record.r#use = *first;
-            if uses.iter().any(|other| other != first) {
-                record.findings.push(Finding::UseReportedTwice.to_string());
-            }
-        }
-        if found.retried {
-            record.findings.push(Finding::Retried.to_string());
-        }
-        Ok(Opened { record, plain: stored.plain_record, slot: found.slot, body: found.body })
-    }
-
-    async fn receipt(&self, index: u64) -> Result<Receipt, IndexError> {
-        let state = self.index.state().await?;
-        let leaf = self.index.leaf(index).await?.ok_or(IndexError::Damaged("a leaf"))?;
-        let path = self.index.inclusion(index, state.size).await?;
-        debug_assert_eq!(leaf.len(), LEAF_LENGTH);
-        Ok(Receipt {
-            index,
-            leaf,
-            inclusion: path.into_iter().map(Digest::to_vec).collect(),
-            checkpoint: state.checkpoint,
-            consistency: None,
-        })
-    }
-}
-
-/// The bytes of the request in a body, and of the permit where there is one.
-fn request_and_permit(body: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
-    let (signed, permit) = match Body::decode(body).ok()?.kind? {
-        body::Kind::Exchange(exchange) => (exchange.signed_request, exchange.permit),
-        body::Kind::Refusal(refusal) => (refusal.signed_request, Vec::new()),
-        body::Kind::Use(_) => return None,
-    };
-    Some((SignedRequest::decode(signed.as_slice()).ok()?.request, permit))
-}
-
-/// Digests of the rules and the directory that a body was decided under.
-fn decided_under(body: &[u8]) -> Option<(Digest, Digest)> {
-    match Body::decode(body).ok()?.kind? {
-        body::Kind::Exchange(exchange) => {
-            let permit = Permit::parse(&exchange.permit).ok()?;
-            Some((permit.rules_digest(), permit.directory_digest()))
-        }
-        body::Kind::Refusal(refusal) => Some((
-            Digest::try_from(refusal.rules_digest.as_slice()).ok()?,
-            Digest::try_from(refusal.directory_digest.as_slice()).ok()?,
-        )),
-        body::Kind::Use(_) => None,
+        exported::open(&key, found).ok_or_else(damaged)
     }
 }
 
@@ -223,25 +142,9 @@ impl KeeperService for Keeper {
         let found = found
             .filter(|found| found.index == request.index)
             .ok_or_else(|| Status::not_found("this person has no such record"))?;
-        let Opened { record, plain, slot, body } = self.open_found(found)?;
-        let slot = u32::try_from(slot).unwrap_or_default();
-        let (rules, directory) = decided_under(&body)
-            .map(|(rules, directory)| {
-                (self.archive.rules(rules), self.archive.directory(directory))
-            })
-            .unwrap_or_default();
-        Ok(Response::new(ExportRecordResponse {
-            record: Some(ExportedRecord {
-                receipt: Some(self.receipt(record.index).await?),
-                record: Some(record),
-                body,
-                plain_record: plain,
-                slot,
-                roots: self.archive.roots(),
-                rules,
-                directory,
-            }),
-        }))
+        let opened = self.open_found(found)?;
+        let record = exported::export(&self.index, self.archive.as_ref(), opened).await?;
+        Ok(Response::new(ExportRecordResponse { record: Some(record) }))
     }
 
     async fn get_status(
@@ -255,6 +158,13 @@ impl KeeperService for Keeper {
             complete_up_to_ms: state.checked_at_ms,
             checkpoint: state.checkpoint,
             alarms: self.index.alarms().await?,
+            forks: self
+                .index
+                .split_views()
+                .await?
+                .into_iter()
+                .map(|fork| Fork { shown: fork.shown, kept: fork.kept })
+                .collect(),
         }))
     }
 }

@@ -11,8 +11,9 @@ use einmal_protocol::{
 };
 
 use super::{
-    DAYS_KEPT, Participants,
-    body::{self, Checked},
+    Participants, Retention,
+    body::{self, Checked, Days},
+    checkpoints::Compared,
     days::{DayKeyError, KeyRing},
     index::{Index, IndexError, Noted},
     open::Opener,
@@ -32,6 +33,7 @@ pub struct Intake {
     ring: KeyRing,
     ledger: LedgerKey,
     participants: Arc<dyn Participants>,
+    retention: Retention,
     clock: Clock,
     pending: Vec<Checked>,
     pending_bytes: usize,
@@ -52,9 +54,10 @@ impl Intake {
         ring: KeyRing,
         ledger: LedgerKey,
         participants: Arc<dyn Participants>,
-        clock: Clock,
+        (retention, clock): (Retention, Clock),
     ) -> Self {
-        Self { index, ring, ledger, participants, clock, pending: Vec::new(), pending_bytes: 0 }
+        let pending = Vec::new();
+        Self { index, ring, ledger, participants, retention, clock, pending, pending_bytes: 0 }
     }
 
     /// How many entries are verified and indexed: where to tail from.
@@ -97,23 +100,22 @@ impl Intake {
     /// Where it is not the ledger's, or contradicts what the keeper holds.
     pub async fn compare(&self, checkpoint: &str) -> Result<bool, IntakeError> {
         let checkpoint = Checkpoint::parse(checkpoint, &self.ledger)?;
-        match self.index.root_at(checkpoint.size()).await? {
-            None => Ok(false),
-            Some(root) if root == checkpoint.root() => Ok(true),
-            Some(_) => {
-                let error = IntakeError::Fork { size: checkpoint.size() };
-                self.index.alarm(&error.to_string(), None).await?;
-                Err(error)
-            }
+        match self.index.compare(&checkpoint, self.clock.now_ms()).await? {
+            Compared::Ahead => Ok(false),
+            Compared::Consistent => Ok(true),
+            Compared::Forked => Err(IntakeError::Fork { size: checkpoint.size() }),
         }
     }
 
     async fn try_take(&mut self, entries: Vec<Entry>, note: &str) -> Result<Taken, IntakeError> {
         let checkpoint = Checkpoint::parse(note, &self.ledger)?;
         let mut tree = self.index.tree().await?;
-        let oldest = day_of(self.clock.now_ms()).saturating_sub(DAYS_KEPT);
+        let (newest, forgotten_before) = self.index.horizon().await?;
+        let oldest = day_of(self.clock.now_ms()).saturating_sub(self.retention.days());
+        let newest = self.pending.iter().map(|entry| entry.leaf.day).fold(newest, u32::max);
+        let mut days = Days { oldest: oldest.max(forgotten_before), forgotten_before, newest };
         for entry in entries {
-            self.wait(entry, tree.size(), oldest).await?;
+            self.wait(entry, tree.size(), &mut days).await?;
         }
         let total = tree.size() + self.pending.len() as u64;
         if checkpoint.size() > total {
@@ -137,11 +139,12 @@ impl Intake {
         let noted = self.open_all(entries).await?;
         let at_ms = self.clock.now_ms();
         self.index.append(&nodes, &noted, (&checkpoint, at_ms), &self.ring).await?;
+        self.index.compare_waiting(&self.ledger, at_ms).await?;
         Ok(Taken { size: checkpoint.size(), pending: 0 })
     }
 
     /// Puts an entry with those that wait for a checkpoint, or compares it with what is known.
-    async fn wait(&mut self, entry: Entry, size: u64, oldest: u32) -> Result<(), IntakeError> {
+    async fn wait(&mut self, entry: Entry, size: u64, days: &mut Days) -> Result<(), IntakeError> {
         let index = entry.index;
         if index < size {
             let known = self.index.leaf(index).await?;
@@ -159,7 +162,9 @@ impl Intake {
         if self.pending.len() >= PENDING_MAX || self.pending_bytes > PENDING_BYTES_MAX {
             return Err(IntakeError::TooMany);
         }
-        self.pending.push(body::check(entry, oldest)?);
+        let checked = body::check(entry, *days)?;
+        days.newest = days.newest.max(checked.leaf.day);
+        self.pending.push(checked);
         Ok(())
     }
 
@@ -167,9 +172,10 @@ impl Intake {
     async fn open_all(&self, entries: Vec<Checked>) -> Result<Vec<Noted>, IntakeError> {
         let (ring, participants) = (self.ring.clone(), self.participants.clone());
         let ledger = self.ledger.name().to_owned();
+        let retention_days = self.retention.days();
         let work = tokio::task::spawn_blocking(move || {
-            let opener =
-                Opener { ring: &ring, participants: participants.as_ref(), ledger: &ledger };
+            let participants = participants.as_ref();
+            let opener = Opener { ring: &ring, participants, ledger: &ledger, retention_days };
             entries
                 .into_iter()
                 .map(|entry| opener.open(&entry).map(|opened| Noted { entry, opened }))

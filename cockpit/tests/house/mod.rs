@@ -202,6 +202,7 @@ pub(crate) async fn open_keeper(folder: &std::path::Path, clock: Clock) -> Keepe
         files: files(folder),
         index: folder.join("index.sqlite"),
         ledger: ledger_key(),
+        retention_days: 731,
     };
     Keeper::open(settings, Arc::new(NoArchive), clock).await.unwrap()
 }

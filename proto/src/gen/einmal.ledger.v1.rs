@@ -7,10 +7,13 @@ pub struct GetCheckpointResponse {
     #[prost(string, tag = "1")]
     pub checkpoint: ::prost::alloc::string::String,
 }
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct TailEntriesRequest {
     #[prost(uint64, tag = "1")]
     pub from_index: u64,
+    /// Auditors say why, in at most 500 bytes; it is logged. Must name no person.
+    #[prost(string, tag = "2")]
+    pub reason: ::prost::alloc::string::String,
 }
 /// A run of entries, then the checkpoint that covers all sent so far.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -19,6 +22,35 @@ pub struct TailEntriesResponse {
     pub entries: ::prost::alloc::vec::Vec<Entry>,
     #[prost(string, tag = "2")]
     pub checkpoint: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReadEntriesRequest {
+    #[prost(uint64, tag = "1")]
+    pub from_index: u64,
+    /// At most so many; 1 to 1,000,000.
+    #[prost(uint64, tag = "2")]
+    pub count: u64,
+    /// As for TailEntries.
+    #[prost(string, tag = "3")]
+    pub reason: ::prost::alloc::string::String,
+}
+/// As TailEntriesResponse.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ReadEntriesResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub entries: ::prost::alloc::vec::Vec<Entry>,
+    #[prost(string, tag = "2")]
+    pub checkpoint: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RecordHoldRequest {
+    #[prost(message, optional, tag = "1")]
+    pub hold: ::core::option::Option<super::super::protocol::v1::Hold>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RecordHoldResponse {
+    #[prost(message, optional, tag = "1")]
+    pub receipt: ::core::option::Option<super::super::protocol::v1::Receipt>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Entry {
@@ -165,6 +197,58 @@ pub mod ledger_service_client {
                 );
             self.inner.server_streaming(req, path, codec).await
         }
+        /// A range of entries, in order; ends with its last.
+        pub async fn read_entries(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ReadEntriesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::ReadEntriesResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/einmal.ledger.v1.LedgerService/ReadEntries",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("einmal.ledger.v1.LedgerService", "ReadEntries"),
+                );
+            self.inner.server_streaming(req, path, codec).await
+        }
+        /// The keeper notes that it keeps one record longer.
+        pub async fn record_hold(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RecordHoldRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RecordHoldResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/einmal.ledger.v1.LedgerService/RecordHold",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("einmal.ledger.v1.LedgerService", "RecordHold"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -199,6 +283,28 @@ pub mod ledger_service_server {
             request: tonic::Request<super::TailEntriesRequest>,
         ) -> std::result::Result<
             tonic::Response<Self::TailEntriesStream>,
+            tonic::Status,
+        >;
+        /// Server streaming response type for the ReadEntries method.
+        type ReadEntriesStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::ReadEntriesResponse, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// A range of entries, in order; ends with its last.
+        async fn read_entries(
+            &self,
+            request: tonic::Request<super::ReadEntriesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<Self::ReadEntriesStream>,
+            tonic::Status,
+        >;
+        /// The keeper notes that it keeps one record longer.
+        async fn record_hold(
+            &self,
+            request: tonic::Request<super::RecordHoldRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RecordHoldResponse>,
             tonic::Status,
         >;
     }
@@ -366,6 +472,97 @@ pub mod ledger_service_server {
                                 max_encoding_message_size,
                             );
                         let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/einmal.ledger.v1.LedgerService/ReadEntries" => {
+                    #[allow(non_camel_case_types)]
+                    struct ReadEntriesSvc<T: LedgerService>(pub Arc<T>);
+                    impl<
+                        T: LedgerService,
+                    > tonic::server::ServerStreamingService<super::ReadEntriesRequest>
+                    for ReadEntriesSvc<T> {
+                        type Response = super::ReadEntriesResponse;
+                        type ResponseStream = T::ReadEntriesStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ReadEntriesRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as LedgerService>::read_entries(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ReadEntriesSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/einmal.ledger.v1.LedgerService/RecordHold" => {
+                    #[allow(non_camel_case_types)]
+                    struct RecordHoldSvc<T: LedgerService>(pub Arc<T>);
+                    impl<
+                        T: LedgerService,
+                    > tonic::server::UnaryService<super::RecordHoldRequest>
+                    for RecordHoldSvc<T> {
+                        type Response = super::RecordHoldResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RecordHoldRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as LedgerService>::record_hold(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RecordHoldSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)

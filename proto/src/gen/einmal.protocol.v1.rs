@@ -454,7 +454,7 @@ impl Use {
 /// What a leaf stands for. Stored beside the tree, deleted with its day.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Body {
-    #[prost(oneof = "body::Kind", tags = "1, 2, 3")]
+    #[prost(oneof = "body::Kind", tags = "1, 2, 3, 4")]
     pub kind: ::core::option::Option<body::Kind>,
 }
 /// Nested message and enum types in `Body`.
@@ -467,6 +467,8 @@ pub mod body {
         Refusal(super::RefusalBody),
         #[prost(message, tag = "3")]
         Use(super::UseBody),
+        #[prost(message, tag = "4")]
+        Notice(super::NoticeBody),
     }
 }
 /// All three as received, never re-encoded.
@@ -514,6 +516,75 @@ pub struct UseBody {
     /// Bytes of an Envelope over a UseReport.
     #[prost(bytes = "vec", tag = "1")]
     pub report: ::prost::alloc::vec::Vec<u8>,
+}
+/// What was done with the ledger itself, so that this too can be read and checked.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct NoticeBody {
+    /// Who did it, as in its certificate: "auditor/<id>", "broker/<id>", "cockpit/<id>"; or
+    /// "operator" for somebody at the machine.
+    #[prost(string, tag = "1")]
+    pub by: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "2")]
+    pub at_ms: u64,
+    #[prost(oneof = "notice_body::What", tags = "3, 4, 5")]
+    pub what: ::core::option::Option<notice_body::What>,
+}
+/// Nested message and enum types in `NoticeBody`.
+pub mod notice_body {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum What {
+        #[prost(message, tag = "3")]
+        Forgot(super::Forgot),
+        #[prost(message, tag = "4")]
+        BodiesRead(super::BodiesRead),
+        #[prost(message, tag = "5")]
+        Hold(super::Hold),
+    }
+}
+/// Bodies and ids were deleted, because their time is over.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Forgot {
+    /// Bodies of days before this one, in days since 1970 (UTC).
+    #[prost(uint32, tag = "1")]
+    pub before_day: u32,
+    /// How many bodies were left to delete.
+    #[prost(uint64, tag = "2")]
+    pub bodies: u64,
+    /// For how many days the rules say that records are kept.
+    #[prost(uint32, tag = "3")]
+    pub retention_days: u32,
+}
+/// An auditor read bodies.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BodiesRead {
+    #[prost(uint64, tag = "1")]
+    pub from_index: u64,
+    /// One past the last; 0 where it went on with whatever came.
+    #[prost(uint64, tag = "2")]
+    pub to_index: u64,
+    /// Why; names no person.
+    #[prost(string, tag = "3")]
+    pub reason: ::prost::alloc::string::String,
+}
+/// One record is kept longer, sealed to a data-protection officer (IDNrG section 9 (3)).
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Hold {
+    #[prost(uint64, tag = "1")]
+    pub index: u64,
+    #[prost(uint32, tag = "2")]
+    pub slot: u32,
+    /// Why; names no person.
+    #[prost(string, tag = "3")]
+    pub reason: ::prost::alloc::string::String,
+    /// Deleted after this day, in days since 1970 (UTC).
+    #[prost(uint32, tag = "4")]
+    pub until_day: u32,
+    /// SHA-256 of the sealed copy.
+    #[prost(bytes = "vec", tag = "5")]
+    pub sealed_digest: ::prost::alloc::vec::Vec<u8>,
+    /// Id of the officer's sealing key.
+    #[prost(bytes = "vec", tag = "6")]
+    pub officer_key: ::prost::alloc::vec::Vec<u8>,
 }
 /// Proof that a body is in a ledger.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

@@ -9,8 +9,7 @@ use std::{
 };
 
 use einmal::demo::plan::{Plan, TRUST_DOMAIN};
-use einmal_broker::listen;
-use einmal_peer::{Tls, files};
+use einmal_peer::{Tls, files, listen};
 use einmal_policy::key_card::participant_of;
 use einmal_protocol::wire::{
     directory::v1::{

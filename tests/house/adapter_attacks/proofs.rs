@@ -10,7 +10,9 @@ use einmal_protocol::{
     key::SigningKey,
     leaf::{Leaf, LeafKind},
     wire::{
-        register::v1::{Cancel, attach_response::Message as ToAdapter},
+        register::v1::{
+            Cancel, attach_request::Message as FromAdapter, attach_response::Message as ToAdapter,
+        },
         v1::{Consistency, Envelope, ExchangeBody, Receipt},
     },
 };
@@ -123,13 +125,6 @@ const FORGERIES: &[Forgery] = &[
         Some(scene.log.with(leaf).last(scene.seen))
     }),
     ("a fork", |scene| Some(scene.fork().with(scene.committed.leaf).last(scene.seen))),
-    ("a fork of the same size", |scene| {
-        let mut fork = scene.log.clone();
-        fork.leaves.pop();
-        let fork = fork.with(scene.committed.leaf);
-        assert_eq!(fork.size(), scene.seen);
-        Some(fork.last(scene.seen))
-    }),
     ("a fork with the truth's consistency proof", |scene| {
         let consistency = scene.honest().consistency;
         Some(Receipt { consistency, ..scene.fork().with(scene.committed.leaf).last(scene.seen) })
@@ -267,6 +262,34 @@ async fn a_cancelled_exchange_reveals_nothing() {
     stage.line.send(ToAdapter::Cancel(cancel)).await;
     stage.log(&committed).await;
     assert_eq!(stage.line.after(committed.exchange, SILENCE).await, After::Silent);
+    stage.still_serves().await;
+}
+
+/// Two roots of one size are proof enough: nothing more is revealed for this ledger.
+#[tokio::test(flavor = "multi_thread")]
+async fn after_two_roots_of_one_size_nothing_is_revealed_until_a_person_looked() {
+    let mut stage = stage_with_past().await;
+    let open = stage.honest_open().await;
+    let committed = stage.commit(open).await;
+    let mut fork = stage.log.clone();
+    fork.leaves.pop();
+    let fork = fork.with(committed.leaf);
+    assert_eq!(fork.size(), stage.seen);
+    stage.line.logged(committed.exchange, Some(fork.last(stage.seen))).await;
+    assert_eq!(stage.line.after(committed.exchange, LONG).await, After::Ended);
+    stage.reattach().await;
+    for _ in 0..2 {
+        let open = stage.honest_open().await;
+        stage.line.open(open).await;
+        let answer = stage.line.next().await;
+        assert!(matches!(answer, Some(FromAdapter::Decline(_))), "{answer:?}");
+        stage.restart().await;
+    }
+    let proof = stage.folder.path().join("adapter-rechenzentrum-weser/forks.json");
+    let text = std::fs::read_to_string(&proof).unwrap();
+    assert!(text.contains(&stage.log.checkpoint().lines().nth(2).unwrap()[..8]), "{text}");
+    std::fs::remove_file(proof).unwrap();
+    stage.restart().await;
     stage.still_serves().await;
 }
 

@@ -400,7 +400,6 @@ async fn a_forked_ledger_is_noticed() {
             ("a longer fork", fork(9, seen), inconsistent),
             ("not linked", fork(9, 0), unlinked),
             ("linked to an older tree", fork(9, seen - 1), unlinked),
-            ("of the same size", fork(2, seen), inconsistent),
             ("a smaller tree", stage.with_receipt(smaller), inconsistent),
             ("a smaller tree, not linked", fork(1, 0), unlinked),
         ];
@@ -409,5 +408,12 @@ async fn a_forked_ledger_is_noticed() {
         stage.client.save().unwrap();
         stage.client = connect(&stage.world, &stage.double).await;
     }
+    // Two roots of one size are proof enough: nothing of this ledger is believed any more.
+    let fork = stage.with_receipt(stage.log(2).last(seen));
+    let inconsistent = error!(Receipt(ReceiptError::Inconsistent { .. }));
+    stage.all_refused(vec![("of the same size", fork, inconsistent)]).await;
+    stage.client = connect(&stage.world, &stage.double).await;
+    let truth = stage.truth.clone();
+    stage.all_refused(vec![("the truth, after a fork", truth, error!(Forked(_)))]).await;
     stage.world.house.stop().await;
 }

@@ -58,11 +58,7 @@ impl World {
     }
 
     fn dial_with(&self, tls: Arc<ClientConfig>) -> Channel {
-        let target = Target {
-            address: format!("https://{}", self.address()),
-            trust_domain: TRUST_DOMAIN.to_owned(),
-            broker: None,
-        };
+        let target = Target::broker(&format!("https://{}", self.address()), TRUST_DOMAIN);
         channel(&target, tls).unwrap()
     }
 
@@ -113,7 +109,7 @@ async fn attach(channel: Channel, register: &str) -> Result<(), Status> {
 }
 
 async fn tail(channel: Channel) -> Result<(), Status> {
-    let request = TailEntriesRequest { from_index: 0 };
+    let request = TailEntriesRequest { from_index: 0, reason: String::new() };
     let mut stream = LedgerServiceClient::new(channel).tail_entries(request).await?.into_inner();
     stream.message().await.map(drop)
 }

@@ -87,6 +87,7 @@ impl Truth {
         let places = match proven.leaf().kind {
             LeafKind::Use => &self.uses,
             LeafKind::Exchange | LeafKind::Refusal => &self.exchanges,
+            LeafKind::Notice => panic!("nothing was done with this ledger itself"),
         };
         let place = Some(&(proven.index(), proven.leaf().kind));
         assert_eq!(places.get(&given.id), place, "{}", given.id);
@@ -122,6 +123,7 @@ fn id_of(body: &[u8]) -> (LeafKind, RequestId) {
             let report = UseReport::decode(envelope.payload.as_slice()).expect("a report");
             (LeafKind::Use, report.request_id)
         }
+        body::Kind::Notice(_) => panic!("nothing was done with this ledger itself"),
     };
     (kind, RequestId::parse(&id).expect("an id"))
 }

@@ -106,6 +106,30 @@ impl Numbers {
     }
 }
 
+/// The file of bodies of a day.
+pub(crate) fn bodies(database: &Path, day: u32) -> PathBuf {
+    let folder = format!("{}-bodies", database.display());
+    Path::new(&folder).join(format!("{}.bodies", einmal_protocol::time::day_to_iso(day)))
+}
+
+/// Changes one byte of a body where it lies.
+pub(crate) async fn tamper_with_body(database: &Path, position: i64) {
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(database);
+    let mut connection = SqliteConnection::connect_with(&options).await.unwrap();
+    let row = sqlx::query("SELECT bytes FROM leaf WHERE position = ?")
+        .bind(position)
+        .fetch_one(&mut connection)
+        .await
+        .unwrap();
+    let leaf: Vec<u8> = sqlx::Row::get(&row, 0);
+    connection.close().await.unwrap();
+    let start = u64::from_be_bytes(leaf[38..46].try_into().unwrap()) as usize;
+    let path = bodies(database, DAY);
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[start] ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+}
+
 /// Runs statements on a ledger's database, behind its back.
 pub(crate) async fn tamper(database: &Path, statement: &'static str) {
     let options = sqlx::sqlite::SqliteConnectOptions::new().filename(database);

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use einmal_ledger::{AppendError, Ledger, ReadError, verify};
 use einmal_protocol::{leaf::LeafKind, merkle, note::Checkpoint, receipt};
 
-use crate::fixture::{DAY, Folder, Numbers, entry, exchange, fill, key, leaf, ledger_key};
+use crate::fixture::{DAY, Folder, Numbers, bodies, entry, exchange, fill, key, leaf, ledger_key};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn many_writers_each_get_a_proof_and_no_position_twice() {
@@ -181,13 +181,15 @@ async fn what_is_forgotten_is_gone_and_the_tree_stands() {
         ledger.append(entry).await.unwrap();
     }
     assert_eq!(ledger.forget(DAY + 1, 0).await, Ok(1));
-    let bodies: Vec<_> =
+    let kept: Vec<_> =
         ledger.entries(0, 9).await.unwrap().into_iter().map(|entry| entry.body).collect();
-    assert_eq!(bodies, [None, Some(format!("{secret} 1").into_bytes())]);
+    assert_eq!(kept, [None, Some(format!("{secret} 1").into_bytes())]);
     // Not in the file either, nor in the log beside it.
     let config = folder.config();
     let mut disk = std::fs::read(&config.database).unwrap();
     disk.extend(std::fs::read(config.database.with_extension("db-wal")).unwrap());
+    assert!(!bodies(&config.database, DAY).exists());
+    disk.extend(std::fs::read(bodies(&config.database, DAY + 1)).unwrap());
     let holds = |text: &str| disk.windows(text.len()).any(|bytes| bytes == text.as_bytes());
     assert!(!holds(&format!("{secret} 0")));
     assert!(holds(&format!("{secret} 1")));

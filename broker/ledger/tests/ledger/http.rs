@@ -154,7 +154,7 @@ async fn a_tile_that_was_changed_is_not_served() {
         &folder.config().database,
         "UPDATE tile SET hashes = \
          CAST(substr(hashes, 1, 960) || substr(hashes, 1, 32) || substr(hashes, 993) AS BLOB) \
-         WHERE level = 0 AND position = 0",
+         WHERE number = 0",
     )
     .await;
     // Only the newest tiles are read at start; this one is found out when it is asked for.

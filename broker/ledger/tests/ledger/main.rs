@@ -6,11 +6,15 @@ mod faults;
 #[cfg(test)]
 mod fixture;
 #[cfg(test)]
+mod foreign;
+#[cfg(test)]
 mod growth;
 #[cfg(test)]
 mod http;
 #[cfg(test)]
 mod kill;
+#[cfg(test)]
+mod shared;
 #[cfg(test)]
 mod start;
 #[cfg(test)]

@@ -3,12 +3,10 @@
 
 use std::path::Path;
 
-use einmal_ledger::{
-    DatabaseError, Ledger, LedgerConfig, MemoryError, OpenError, store::StoreError,
-};
+use einmal_ledger::{DatabaseError, Ledger, LedgerConfig, OpenError, store::StoreError};
 use einmal_protocol::{key::SigningKey, note::NoteError};
 
-use crate::fixture::{Folder, ORIGIN, exchange, fill, key, tamper};
+use crate::fixture::{DAY, Folder, ORIGIN, bodies, exchange, fill, key, tamper, tamper_with_body};
 
 async fn refusal(config: LedgerConfig) -> OpenError {
     match Ledger::open(config, key()).await {
@@ -33,6 +31,11 @@ fn copy(from: &Path, to: &Path) {
             std::fs::copy(from.join(name), to.join(name)).unwrap();
         }
     }
+    std::fs::create_dir_all(to.join("ledger.db-bodies")).unwrap();
+    for file in std::fs::read_dir(from.join("ledger.db-bodies")).unwrap() {
+        let file = file.unwrap();
+        std::fs::copy(file.path(), to.join("ledger.db-bodies").join(file.file_name())).unwrap();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -45,7 +48,8 @@ async fn creating_and_opening_are_not_confused() {
     assert_eq!(refusal(config.clone()).await, OpenError::Database(DatabaseError::NotALedger));
     std::fs::remove_file(&config.database).unwrap();
     let ledger = Ledger::create(config.clone(), key()).await.unwrap();
-    assert_eq!(refusal(config.clone()).await, OpenError::Memory(MemoryError::Locked));
+    // Another process of the machine may join: it sees the same tree and shares the memory.
+    Ledger::open(config.clone(), key()).await.unwrap().close().await;
     ledger.close().await;
     let again = |config| async { Ledger::create(config, key()).await.err().unwrap() };
     assert_eq!(again(config.clone()).await, OpenError::MemoryExists);
@@ -78,28 +82,21 @@ async fn another_origin_or_key_is_refused() {
 async fn what_was_tampered_with_is_refused() {
     let folder = closed_ledger(0..600).await;
     for statement in [
-        // The growing tile, the newest full one, the one above.
+        // The newest full tile, the growing one above.
         "UPDATE tile SET hashes = \
          CAST(substr(hashes, 1, 960) || substr(hashes, 1, 32) || substr(hashes, 993) AS BLOB) \
-         WHERE level = 0 AND position = 2",
-        "UPDATE tile SET hashes = \
-         CAST(substr(hashes, 1, 960) || substr(hashes, 1, 32) || substr(hashes, 993) AS BLOB) \
-         WHERE level = 0 AND position = 1",
+         WHERE number = 1",
         "UPDATE tile SET hashes = CAST(substr(hashes, 33) || substr(hashes, 33) AS BLOB) \
-         WHERE level = 1",
-        "UPDATE tile SET hashes = CAST(substr(hashes, 1, 320) AS BLOB) \
-         WHERE level = 0 AND position = 2",
-        "DELETE FROM tile WHERE level = 0 AND position = 2",
-        "DELETE FROM tile WHERE level = 0 AND position = 1",
-        "DELETE FROM tile WHERE level = 1",
+         WHERE number = 1 << 56",
+        "UPDATE tile SET hashes = CAST(substr(hashes, 1, 32) AS BLOB) WHERE number = 1 << 56",
+        "DELETE FROM tile WHERE number = 1",
+        "DELETE FROM tile WHERE number = 1 << 56",
         "UPDATE ledger SET size = 599",
         "UPDATE ledger SET size = 512",
         "UPDATE ledger SET size = 601",
         "UPDATE ledger SET size = 0, root = zeroblob(32)",
         "UPDATE ledger SET root = zeroblob(32)",
         "DELETE FROM ledger",
-        "UPDATE body SET bytes = CAST(bytes || x'00' AS BLOB) WHERE position = 599",
-        "DELETE FROM body WHERE position = 590",
         "DELETE FROM leaf WHERE position = 599",
         "DELETE FROM leaf WHERE position = 590",
         "UPDATE leaf SET bytes = (SELECT bytes FROM leaf WHERE position = 1) WHERE position = 598",
@@ -110,6 +107,21 @@ async fn what_was_tampered_with_is_refused() {
         tamper(&copied.config().database, statement).await;
         let refused = refusal(copied.config()).await;
         assert!(matches!(refused, OpenError::Store(StoreError::Broken(_))), "{statement}");
+    }
+    for position in [599, 590] {
+        let copied = Folder::new();
+        copy(&folder.0, &copied.0);
+        tamper_with_body(&copied.config().database, position).await;
+        let refused = refusal(copied.config()).await;
+        assert!(matches!(refused, OpenError::Store(StoreError::Broken(_))), "body {position}");
+    }
+    for cut in [0, 100] {
+        let copied = Folder::new();
+        copy(&folder.0, &copied.0);
+        let file = bodies(&copied.config().database, DAY);
+        std::fs::File::options().write(true).open(file).unwrap().set_len(cut).unwrap();
+        let refused = refusal(copied.config()).await;
+        assert!(matches!(refused, OpenError::Store(StoreError::Broken(_))), "cut at {cut}");
     }
     Ledger::open(folder.config(), key()).await.unwrap();
 }

@@ -4,28 +4,27 @@
 use einmal_ledger::{Ledger, VerifyError, verify};
 use einmal_protocol::{key::SigningKey, note::LedgerKey};
 
-use crate::fixture::{Folder, ORIGIN, fill, key, ledger_key, tamper};
+use crate::fixture::{
+    DAY, Folder, ORIGIN, bodies, fill, key, ledger_key, tamper, tamper_with_body,
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_change_anywhere_is_found() {
     for (statement, what) in [
-        (
-            "UPDATE body SET bytes = CAST(bytes || x'00' AS BLOB) WHERE position = 77",
-            "the body of leaf 77 was changed",
-        ),
-        ("DELETE FROM body WHERE position = 77", "the body of leaf 77 is missing before its time"),
+        ("BODY", "the body of leaf 77 was changed"),
+        ("FILE", "the body of leaf 0 is missing before its time"),
         (
             "UPDATE leaf SET bytes = (SELECT bytes FROM leaf WHERE position = 1) \
              WHERE position = 77",
-            "the body of leaf 77 was changed",
+            "tile 0/0 is not what the leaves give",
         ),
         ("DELETE FROM leaf WHERE position = 256", "leaf 256 is missing"),
         (
-            "UPDATE tile SET hashes = zeroblob(8192) WHERE level = 0 AND position = 0",
+            "UPDATE tile SET hashes = zeroblob(8192) WHERE number = 0",
             "tile 0/0 is not what the leaves give",
         ),
         (
-            "UPDATE tile SET hashes = zeroblob(64) WHERE level = 1",
+            "UPDATE tile SET hashes = zeroblob(64) WHERE number = 1 << 56",
             "tile 1/0 is not what the leaves give",
         ),
         ("UPDATE ledger SET root = zeroblob(32)", "the leaves do not give the stored root"),
@@ -36,11 +35,15 @@ async fn a_change_anywhere_is_found() {
         fill(&ledger, 0..520).await;
         // While it runs as well as afterwards.
         let check = async || verify(&config.database, &ledger_key(), Some(&config.memory)).await;
-        assert_eq!(check().await.unwrap().tiles, 4);
+        assert_eq!(check().await.unwrap().tiles, 3);
         ledger.close().await;
         let report = check().await.unwrap();
         assert_eq!((report.size, report.bodies, report.forgotten), (520, 520, 0));
-        tamper(&config.database, statement).await;
+        match statement {
+            "BODY" => tamper_with_body(&config.database, 77).await,
+            "FILE" => std::fs::remove_file(bodies(&config.database, DAY)).unwrap(),
+            statement => tamper(&config.database, statement).await,
+        }
         let error = check().await.unwrap_err().to_string();
         assert!(error.contains(what), "{statement}: {error}");
     }

@@ -10,7 +10,6 @@ use std::{
     time::Duration,
 };
 
-use einmal_peer::SpiffeId;
 use rustls::ServerConfig;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
@@ -20,6 +19,8 @@ use tokio::{
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::server::Connected;
+
+use crate::SpiffeId;
 
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Handshakes at once: whoever only connects must not take the places of those who prove

@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: EUPL-1.2
+//! Where operators, auditors and brokers hand in the checkpoints that they were shown, over mTLS.
+
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+
+use einmal_peer::{
+    SpiffeId,
+    listen::{self, PeerStream},
+};
+use einmal_protocol::{
+    note::{Checkpoint, NOTE_MAX},
+    wire::cockpit::v1::{
+        HandInRequest, HandInResponse, Verdict,
+        checkpoint_service_server::{CheckpointService, CheckpointServiceServer},
+    },
+};
+use rustls::ServerConfig;
+use tokio::{net::TcpListener, sync::mpsc, task::JoinHandle};
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Response, Status, transport::Server};
+
+use super::{Compared, Keeper};
+
+/// Connections at once; each hands in a few notes and leaves.
+const CONNECTIONS_MAX: usize = 1024;
+const STREAMS_MAX: u32 = 16;
+const AT_ONCE_MAX: usize = 4;
+const TIMEOUT: Duration = Duration::from_secs(10);
+const AGE_MAX: Duration = Duration::from_secs(300);
+const HEADERS_MAX: u32 = 16 * 1024;
+/// The largest number that the index holds; no ledger comes near it.
+const SIZE_MAX: u64 = i64::MAX.unsigned_abs();
+
+struct Room(Keeper);
+
+#[tonic::async_trait]
+impl CheckpointService for Room {
+    async fn hand_in(
+        &self,
+        request: Request<HandInRequest>,
+    ) -> Result<Response<HandInResponse>, Status> {
+        let peer = request.extensions().get::<SpiffeId>();
+        let peer = peer.ok_or_else(|| Status::unauthenticated("the connection has no identity"))?;
+        let peer = format!("{}/{}", peer.role.as_str(), peer.id);
+        let note = request.into_inner().checkpoint;
+        let keeper = &self.0;
+        let checkpoint = Checkpoint::parse(&note, &keeper.ledger)
+            .map_err(|error| Status::invalid_argument(error.to_string()))?;
+        if checkpoint.size() > SIZE_MAX {
+            return Err(Status::invalid_argument("no ledger has so many leaves"));
+        }
+        let now_ms = keeper.clock.now_ms();
+        let verdict = match keeper.index.hand_in(&checkpoint, &peer, now_ms).await? {
+            Compared::Consistent => Verdict::Consistent,
+            Compared::Ahead => Verdict::Ahead,
+            Compared::Forked => Verdict::Forked,
+        };
+        tracing::debug!(peer, size = checkpoint.size(), ?verdict, "a checkpoint was handed in");
+        let checkpoint = keeper.index.state().await?.checkpoint;
+        Ok(Response::new(HandInResponse { verdict: verdict.into(), checkpoint }))
+    }
+}
+
+/// Takes checkpoints until told to stop: from any certificate of the trust domain.
+///
+/// # Errors
+/// Where the port cannot be listened on.
+pub async fn take_checkpoints(
+    keeper: Keeper,
+    at: SocketAddr,
+    (tls, trust_domain): (Arc<ServerConfig>, String),
+    stop: CancellationToken,
+) -> io::Result<(SocketAddr, JoinHandle<()>)> {
+    let listener = TcpListener::bind(at).await?;
+    let address = listener.local_addr()?;
+    let (into, incoming) = mpsc::channel::<io::Result<PeerStream>>(64);
+    tokio::spawn(listen::accept(
+        listener,
+        tls,
+        (trust_domain, CONNECTIONS_MAX),
+        into,
+        stop.clone(),
+    ));
+    let service = CheckpointServiceServer::new(Room(keeper))
+        .max_decoding_message_size(NOTE_MAX + 64)
+        .max_encoding_message_size(NOTE_MAX + 64);
+    let served = tokio::spawn(async move {
+        let ended = Server::builder()
+            .timeout(TIMEOUT)
+            .concurrency_limit_per_connection(AT_ONCE_MAX)
+            .max_concurrent_streams(STREAMS_MAX)
+            .http2_max_header_list_size(HEADERS_MAX)
+            .max_connection_age(AGE_MAX)
+            .add_service(service)
+            .serve_with_incoming_shutdown(ReceiverStream::new(incoming), stop.cancelled())
+            .await;
+        if let Err(error) = ended {
+            tracing::error!(%error, "checkpoints are not taken any more");
+        }
+    });
+    Ok((address, served))
+}

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: EUPL-1.2
+//! `einmal bench`: figures, measured on this machine.
+
+mod growth;
+mod ledger;
+mod load;
+mod stage;
+
+use std::path::PathBuf;
+
+use crate::Exit;
+
+/// Measures on this machine and prints a table.
+///
+/// What is compared is measured in turns within one run, because machines drift. Nothing of your
+/// own deployment is touched: everything lies in a temporary folder.
+#[derive(clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(clap::Subcommand)]
+enum What {
+    /// Durable appends a second and how long each waits, for every store, beside the disk's own
+    /// limit: a loop that only appends and syncs.
+    Ledger(LedgerArgs),
+}
+
+#[derive(clap::Args)]
+struct LedgerArgs {
+    /// Where the files go: the disk that is measured. A temporary folder where left out.
+    #[arg(long)]
+    folder: Option<PathBuf>,
+    /// Writers at once, with commas between.
+    #[arg(long, value_delimiter = ',', default_value = "1,64,1024")]
+    writers: Vec<usize>,
+    /// Seconds for each row, over all rounds.
+    #[arg(long, default_value_t = 6)]
+    seconds: u64,
+    /// Rounds in which all rows take turns.
+    #[arg(long, default_value_t = 3)]
+    rounds: u64,
+    /// Bytes of a body.
+    #[arg(long, default_value_t = 1024)]
+    body: usize,
+    /// Stores to measure, with commas between.
+    #[arg(long, value_delimiter = ',', default_value = "raw,sqlite,postgres")]
+    stores: Vec<String>,
+    /// An empty PostgreSQL database; where left out, one is started if it is installed.
+    #[arg(long)]
+    postgres: Option<String>,
+    /// Instead: fill a ledger to these sizes, with commas between, and measure there appends, proofs
+    /// and start-up, to see whether cost grows.
+    #[arg(long, value_delimiter = ',')]
+    leaves: Vec<u64>,
+    /// One JSON object a row instead of a table.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs it.
+///
+/// # Errors
+/// Where a store cannot be used.
+pub async fn run(args: Args) -> Result<(), Exit> {
+    match args.what {
+        What::Ledger(args) if args.leaves.is_empty() => ledger::run(&args).await,
+        What::Ledger(args) => growth::run(&args).await,
+    }
+}
