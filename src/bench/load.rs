@@ -1,11 +1,17 @@
 // SPDX-License-Identifier: EUPL-1.2
 //! Load on a ledger, and what it came to.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::{
+        OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
 
 use einmal_ledger::{Ledger, NewEntry};
 use einmal_peer::random;
-use einmal_protocol::{leaf::LeafKind, time::day_of};
+use einmal_protocol::{RequestId, leaf::LeafKind, time::day_of};
 use tokio::task::JoinSet;
 
 use crate::Exit;
@@ -96,11 +102,33 @@ pub(super) async fn fill(ledger: &Ledger, count: u64, body: usize) -> Result<(),
     Ok(())
 }
 
-/// An exchange that never was.
-fn entry(body: usize) -> Result<NewEntry, Exit> {
+/// An exchange that never was. Its id is cheap to make: that is the authority's work, not the
+/// ledger's.
+fn entry(length: usize) -> Result<NewEntry, Exit> {
+    static NUMBER: AtomicU64 = AtomicU64::new(0);
+    static RUN: OnceLock<[u8; 2]> = OnceLock::new();
+    let run = match RUN.get() {
+        Some(run) => *run,
+        None => *RUN.get_or_init({
+            let run = random::bytes().map_err(Exit::failed)?;
+            move || run
+        }),
+    };
     let now_ms = einmal_peer::Clock::system().now_ms();
-    let id = random::request_id(now_ms).map_err(Exit::failed)?;
-    let body = id.as_bytes().iter().copied().cycle().take(body).collect();
-    let authority = "bench".to_owned();
-    Ok(NewEntry { authority, id, kind: LeafKind::Exchange, day: day_of(now_ms), body })
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed).to_be_bytes();
+    let mut random = [0; 10];
+    for (to, from) in random.iter_mut().zip(run.iter().chain(&number)) {
+        *to = *from;
+    }
+    let mut body = vec![7; length];
+    for (to, from) in body.iter_mut().zip(number) {
+        *to = from;
+    }
+    Ok(NewEntry {
+        authority: "bench".to_owned(),
+        id: RequestId::new(now_ms, random),
+        kind: LeafKind::Exchange,
+        day: day_of(now_ms),
+        body,
+    })
 }

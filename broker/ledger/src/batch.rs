@@ -62,6 +62,19 @@ impl Sorted {
         sorted
     }
 
+    /// Refuses what is too old by now.
+    pub(crate) fn take_out_old(&mut self, row: &Row) {
+        let answers = std::mem::take(&mut self.answers);
+        for (addition, answer) in std::mem::take(&mut self.fresh).into_iter().zip(answers) {
+            if addition.slot.issued_at_ms() < row.ids_from_ms {
+                give(answer, Err(AppendError::TooOld));
+            } else {
+                self.fresh.push(addition);
+                self.answers.push(answer);
+            }
+        }
+    }
+
     /// The ids of what is left.
     pub(crate) fn slots(&self) -> Vec<Slot> {
         self.fresh.iter().map(|one| one.slot.clone()).collect()

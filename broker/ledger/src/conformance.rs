@@ -221,6 +221,13 @@ async fn forgets<S: Store>(open: &impl AsyncFn(&str) -> S) {
     assert_eq!(store.forget(DAY, 0).await, Ok(0));
     let row = store.row().await.unwrap();
     assert_eq!((row.bodies_from, row.ids_from_ms), (DAY + 1, 1_000_002));
+    // What was forgotten may have been taken, whatever whoever appends knows of that.
+    let (batch, _) = model.with(vec![
+        addition(10, LeafKind::Exchange, DAY + 2),
+        addition(1, LeafKind::Exchange, DAY + 2),
+    ]);
+    assert_eq!(store.append(&model.head, &batch).await, Err(AppendFault::SlotTaken));
+    model.is_in(&store).await;
     model.append(&store, exchanges(10..12)).await;
     model.is_in(&store).await;
 }

@@ -29,7 +29,7 @@ use crate::{
     store::{Addition, Archive, DayOfBodies, Detail, Row, Slot, Store},
     tree::Tree,
     witness::{Cosigner, cosign_later},
-    writer::{Work, Writer},
+    writer::{Pace, Work, Writer},
 };
 
 /// Bytes of the longest body.
@@ -177,6 +177,7 @@ impl Ledger {
             queue: waiting,
             batch_max: config.batch_max,
             follow: config.follow,
+            pace: Pace::default(),
             generation: store.connection_generation(),
             closing: closing.clone(),
         };

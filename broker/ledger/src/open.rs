@@ -46,6 +46,10 @@ pub(crate) async fn open(
     key: &SigningKey,
 ) -> Result<Opened, OpenError> {
     let ledger = ledger_key(config, key)?;
+    // The memories first: they are written after the database, so the row read then is not behind
+    // them, whoever else is appending.
+    let witnessed = ask_witnesses(&config.witnesses, &ledger).await;
+    let remembered = Memory::open(&config.memory)?;
     let row = store.row().await?;
     if row.head.origin != config.origin {
         let (found, configured) = (row.head.origin, config.origin.clone());
@@ -57,8 +61,19 @@ pub(crate) async fn open(
     let (tree, edge) = read_tree(shelf.archive(), &row.head).await?;
     check_last_tiles(shelf, &tree).await?;
     check_last_entries(store, shelf, &tree, &row).await?;
-    let witnessed = check_witnesses(&config.witnesses, shelf, &tree, &ledger).await?;
-    let mut memory = check_memory(config, shelf, &tree, &ledger, witnessed).await?;
+    for note in &witnessed {
+        extends(note, shelf, &tree, &ledger).await?;
+    }
+    let may_be_new = tree.size() == 0 || config.adopt_memory || !witnessed.is_empty();
+    let (mut memory, note) = match remembered {
+        Some((memory, Some(note))) => (memory, Some(note)),
+        Some((memory, None)) if may_be_new => (memory, None),
+        None if may_be_new => (Memory::create(&config.memory)?, None),
+        _ => return Err(OpenError::MemoryMissing { size: tree.size() }),
+    };
+    if let Some(note) = note {
+        extends(&note, shelf, &tree, &ledger).await?;
+    }
     let checkpoint = Checkpoint::sign(&config.origin, row.head.size, row.head.root, key)?;
     memory.write(checkpoint.note())?;
     Ok(Opened { row, tree, edge, memory, checkpoint })
@@ -178,28 +193,19 @@ pub(crate) fn check_entry(
     }
 }
 
-/// What the witnesses cosigned must be this tree, or an earlier one of it. Answers whether one of
-/// them knows the ledger.
-pub(crate) async fn check_witnesses(
-    witnesses: &Witnesses,
-    shelf: &Shelf,
-    tree: &Tree,
-    ledger: &LedgerKey,
-) -> Result<bool, OpenError> {
-    let mut known = false;
+/// The newest that each witness cosigned of this ledger, where it knows it.
+pub(crate) async fn ask_witnesses(witnesses: &Witnesses, ledger: &LedgerKey) -> Vec<String> {
+    let mut notes = Vec::new();
     for witness in &witnesses.all {
         match witness.newest(ledger.name()).await {
-            Ok(Some(note)) => {
-                extends(&note, shelf, tree, ledger).await?;
-                known = true;
-            }
+            Ok(Some(note)) => notes.push(note),
             Ok(None) => {
                 tracing::info!(witness = witness.key().name(), "it knows nothing of this ledger")
             }
             Err(fault) => tracing::warn!(%fault, "not asked what was signed last"),
         }
     }
-    Ok(known)
+    notes
 }
 
 /// The tree must contain what was signed before.
@@ -217,31 +223,6 @@ pub(crate) async fn extends(
         return Err(OpenError::Forked { signed: signed.size() });
     }
     Ok(())
-}
-
-/// The memory outside must hold this tree, or an earlier one of it. A lost one is made anew where
-/// a witness has vouched.
-async fn check_memory(
-    config: &LedgerConfig,
-    shelf: &Shelf,
-    tree: &Tree,
-    ledger: &LedgerKey,
-    witnessed: bool,
-) -> Result<Memory, OpenError> {
-    let may_be_new = tree.size() == 0 || config.adopt_memory || witnessed;
-    let (memory, note) = match Memory::open(&config.memory)? {
-        Some(found) => found,
-        None if may_be_new => (Memory::create(&config.memory)?, None),
-        None => return Err(OpenError::MemoryMissing { size: tree.size() }),
-    };
-    match note {
-        Some(note) => {
-            extends(&note, shelf, tree, ledger).await?;
-            Ok(memory)
-        }
-        None if may_be_new => Ok(memory),
-        None => Err(OpenError::MemoryMissing { size: tree.size() }),
-    }
 }
 
 fn damaged(what: String) -> OpenError {

@@ -18,23 +18,30 @@ use crate::{
     tree::{Tree, hashes_of},
 };
 
-/// Tiles kept, about 16 KiB each. A proof needs fewer than ten.
-const KEPT: usize = 512;
+/// Tiles of leaves kept, about 16 KiB each. A proof needs one or two.
+const LEAVES_KEPT: usize = 256;
+/// Tiles above them kept: those of the first 67 million leaves, so that a proof reads one tile.
+const ABOVE_KEPT: usize = 1024;
 
 /// The tiles of one ledger.
 pub(crate) struct Shelf {
     archive: Arc<dyn Archive>,
-    cache: Mutex<Cache>,
+    leaves: Mutex<Cache>,
+    above: Mutex<Cache>,
 }
 
 /// Two generations: what was not used while the young one filled up is dropped.
-#[derive(Default)]
 struct Cache {
+    kept: usize,
     young: HashMap<TileId, Arc<Tile>>,
     old: HashMap<TileId, Arc<Tile>>,
 }
 
 impl Cache {
+    fn of(kept: usize) -> Mutex<Self> {
+        Mutex::new(Self { kept, young: HashMap::new(), old: HashMap::new() })
+    }
+
     fn find(&mut self, id: TileId) -> Option<Arc<Tile>> {
         if let Some(tile) = self.young.get(&id) {
             return Some(Arc::clone(tile));
@@ -45,7 +52,7 @@ impl Cache {
     }
 
     fn keep(&mut self, id: TileId, tile: Arc<Tile>) {
-        if self.young.len() >= KEPT / 2 {
+        if self.young.len() >= self.kept / 2 {
             self.old = std::mem::take(&mut self.young);
         }
         self.young.insert(id, tile);
@@ -54,25 +61,25 @@ impl Cache {
 
 impl Shelf {
     pub(crate) fn new(archive: Arc<dyn Archive>) -> Self {
-        Self { archive, cache: Mutex::default() }
+        Self { archive, leaves: Cache::of(LEAVES_KEPT), above: Cache::of(ABOVE_KEPT) }
     }
 
-    fn cache(&self) -> MutexGuard<'_, Cache> {
+    fn cache(&self, level: u8) -> MutexGuard<'_, Cache> {
+        let cache = if level == 0 { &self.leaves } else { &self.above };
         // A cache of immutable tiles is right at every moment, even after a panic elsewhere.
-        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
+        cache.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Keeps tiles that have just been made full.
     pub(crate) fn keep(&self, completed: &[(TileId, Arc<Tile>)]) {
-        let mut cache = self.cache();
         for (id, tile) in completed {
-            cache.keep(*id, Arc::clone(tile));
+            self.cache(id.level).keep(*id, Arc::clone(tile));
         }
     }
 
     /// One tile, full or at the right edge.
     pub(crate) async fn tile(&self, tree: &Tree, id: TileId) -> Result<Arc<Tile>, StoreError> {
-        let at_hand = |id| tree.tile(id).cloned().or_else(|| self.cache().find(id));
+        let at_hand = |id| tree.tile(id).cloned().or_else(|| self.cache(id.level).find(id));
         // Climb to a tile that is at hand, then come down, each one vouching for the next.
         let mut missing = Vec::new();
         let mut next = id;
@@ -92,7 +99,7 @@ impl Shelf {
             if above.is_none() || tile.root() != above {
                 return Err(StoreError::Broken(format!("tile {id} is not what the tree says")));
             }
-            self.cache().keep(id, Arc::clone(&tile));
+            self.cache(id.level).keep(id, Arc::clone(&tile));
         }
         Ok(tile)
     }

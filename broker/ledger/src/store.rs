@@ -31,7 +31,8 @@ pub trait Archive: Send + Sync + 'static {
 ///
 /// - [`Store::append`] compares the row's head with `expected` under a lock that no other append
 ///   can hold. Where they differ it changes nothing and answers [`AppendFault::Moved`]. Where a
-///   slot is taken, by the ledger or twice in the batch, it changes nothing and answers
+///   slot is taken, by the ledger or twice in the batch, or was issued before the row's
+///   `ids_from_ms` and so may have been taken and forgotten, it changes nothing and answers
 ///   [`AppendFault::SlotTaken`]: whoever appends need not ask before. Where an index is taken
 ///   although the row did not say so, it changes nothing and answers [`AppendFault::NotDone`] with
 ///   [`StoreError::Broken`].
@@ -211,6 +212,13 @@ pub struct Batch {
     pub tiles: Vec<(TileId, Vec<u8>)>,
 }
 
+impl Batch {
+    /// When the oldest of its ids was issued, UTC milliseconds.
+    pub(crate) fn oldest_id_ms(&self) -> u64 {
+        self.entries.iter().map(|entry| entry.slot.issued_at_ms()).min().unwrap_or(u64::MAX)
+    }
+}
+
 /// One entry of a batch.
 #[derive(Clone)]
 pub struct Addition {
@@ -254,7 +262,7 @@ pub enum AppendFault {
     /// The ledger was ended. Nothing was changed.
     #[error("the ledger was closed: begin a new origin")]
     Closed,
-    /// A slot of the batch is taken. Nothing was changed.
+    /// A slot of the batch is taken, or may have been before it was forgotten. Nothing was changed.
     #[error("an id of the batch has its leaf already")]
     SlotTaken,
     /// Nothing was changed.

@@ -3,7 +3,10 @@
 //! checkpoint, and only then answers. Other processes may append to the same ledger: what they
 //! added is read and must extend what this one knows. If it cannot know what is stored, it stops.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use einmal_protocol::{merkle::Edge, note::Checkpoint};
 use tokio::sync::{mpsc, oneshot};
@@ -15,7 +18,7 @@ use crate::{
     follow::follow,
     ledger::Shared,
     memory::Memory,
-    open::{check_witnesses, extends},
+    open::{OpenError, ask_witnesses, extends},
     store::{Addition, AppendFault, Batch, Head, Row, Slot, Store, StoreError, Taken},
     tree::{Growth, Tree},
     witness::{Cosigned, Cosigner, behind},
@@ -27,6 +30,16 @@ const ATTEMPTS: u32 = 5;
 const PAUSE: Duration = Duration::from_millis(20);
 /// How often another process may have been faster, before the entries are answered "busy".
 const AGAIN_MAX: u32 = 100;
+
+/// Longest wait for more entries than there are, before a commit.
+const LINGER_MAX: Duration = Duration::from_millis(1);
+
+/// What the last batch tells about the next one.
+#[derive(Default)]
+pub(crate) struct Pace {
+    expected: usize,
+    commit: Duration,
+}
 
 /// Work for the writer.
 pub(crate) enum Work {
@@ -51,6 +64,8 @@ pub(crate) struct Writer {
     pub(crate) queue: mpsc::Receiver<Work>,
     pub(crate) batch_max: usize,
     pub(crate) follow: Duration,
+    /// How many may be about to append, and how long the last commit took.
+    pub(crate) pace: Pace,
     /// The storage's connection when it was last compared with what was signed.
     pub(crate) generation: u64,
     pub(crate) closing: CancellationToken,
@@ -93,12 +108,28 @@ impl Writer {
             biased;
             () = self.closing.cancelled(), if !self.queue.is_closed() => self.queue.close(),
             count = self.queue.recv_many(&mut work, self.batch_max) => {
+                self.linger(&mut work).await;
                 return (count > 0).then_some(work);
             }
             () = follow, if self.store.is_shared() => return Some(work),
         }
         let count = self.queue.recv_many(&mut work, self.batch_max).await;
         (count > 0).then_some(work)
+    }
+
+    /// Whoever has just been answered tends to come again at once. Waiting a moment for as many as
+    /// there were makes one commit of what would be two, which halves what each waits for the disk.
+    async fn linger(&mut self, work: &mut Vec<Work>) {
+        let expected = self.pace.expected.min(self.batch_max);
+        let until = Instant::now() + (self.pace.commit / 4).min(LINGER_MAX);
+        while work.len() < expected && Instant::now() < until {
+            tokio::task::yield_now().await;
+            while work.len() < self.batch_max
+                && let Ok(one) = self.queue.try_recv()
+            {
+                work.push(one);
+            }
+        }
     }
 
     async fn work(&mut self, work: Vec<Work>) -> Result<(), Halted> {
@@ -153,6 +184,7 @@ impl Writer {
 
     /// One batch from the queue to the answers.
     async fn log(&mut self, waiting: Vec<Waiting>) -> Result<(), Halted> {
+        let (began, count) = (Instant::now(), waiting.len());
         let mut sorted = Sorted::new(waiting, &self.row);
         let mut again = 0;
         let (first, growth) = loop {
@@ -191,6 +223,7 @@ impl Writer {
         };
         self.shared.shelf.keep(&growth.completed);
         let checkpoint = self.sign_and_remember().await?;
+        self.pace = Pace { expected: count + self.queue.len(), commit: began.elapsed() };
         let elsewhere = sorted.answer(first, growth, &checkpoint);
         self.answer_repeats(elsewhere).await
     }
@@ -199,6 +232,7 @@ impl Writer {
     async fn take_out(&mut self, sorted: &mut Sorted) -> Result<(), Halted> {
         // The leaf may be another process's, and beyond what we have signed.
         self.look().await?;
+        sorted.take_out_old(&self.row);
         if let Some(taken) = self.taken(&sorted.slots()).await?
             && !sorted.take_out(taken)
         {
@@ -412,15 +446,18 @@ impl Writer {
             return Ok(());
         }
         tracing::info!("the storage was connected to anew: comparing it with what was signed");
-        let held = self.memory.as_mut().map(Memory::newest).transpose();
-        let held = held.map_err(|error| self.halt(error))?.flatten();
-        let shelf = &self.shared.shelf;
         let key = self.shared.ledger_key().map_err(|error| self.halt(error))?;
+        let mut notes = ask_witnesses(self.cosigner.witnesses(), &key).await;
+        let held = self.memory.as_mut().map(Memory::newest).transpose();
+        notes.extend(held.map_err(|error| self.halt(error))?.flatten());
+        // Others may have appended and signed since.
+        self.reach("the ledger's memory", 0).await?;
+        let shelf = &self.shared.shelf;
         let checked = async {
-            if let Some(note) = held {
-                extends(&note, shelf, &self.tree, &key).await?;
+            for note in &notes {
+                extends(note, shelf, &self.tree, &key).await?;
             }
-            check_witnesses(self.cosigner.witnesses(), shelf, &self.tree, &key).await
+            Ok::<_, OpenError>(())
         };
         checked.await.map_err(|error| self.halt(error))?;
         self.generation = generation;

@@ -232,6 +232,10 @@ async fn commit_log_reveal(
     if broker.draining.load(Ordering::Relaxed) {
         return Err(Failure::refused(Reason::Draining));
     }
+    if !broker.ledger.is_healthy() {
+        // It says itself, once, why it stopped.
+        return Err(Failure::ledger(Reason::LedgerUnavailable));
+    }
     if !broker.ledger.has_room() {
         // While what is under way can still be logged.
         tracing::error!("alarm: nothing new is begun: the ledger's disk is nearly full");

@@ -51,12 +51,19 @@ impl Process {
     }
 
     fn kill_all(&mut self) {
+        let mut others = Vec::new();
         if self.runs() {
             send("STOP", &[self.child.id()]);
-            send("KILL", &children(self.child.id()));
+            others = children(self.child.id());
+            send("KILL", &others);
             send("KILL", &[self.child.id()]);
         }
         drop(self.child.wait());
+        // A server started anew refuses to run beside what is left of an old one.
+        let start = Instant::now();
+        while others.iter().any(|other| lives(*other)) && start.elapsed() < PATIENCE {
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 }
 
@@ -70,6 +77,13 @@ impl Drop for Process {
 fn children(of: u32) -> Vec<u32> {
     let list = fs::read_to_string(format!("/proc/{of}/task/{of}/children")).unwrap_or_default();
     list.split_whitespace().filter_map(|number| number.parse().ok()).collect()
+}
+
+/// Whether a process is there and not yet dead; one that is dead may still be listed.
+fn lives(process: u32) -> bool {
+    let status = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+    let state = status.rsplit_once(") ").map(|(_, rest)| rest.to_owned()).unwrap_or_default();
+    !state.is_empty() && !state.starts_with(['Z', 'X'])
 }
 
 fn send(signal: &str, processes: &[u32]) {

@@ -43,6 +43,7 @@ pub(super) async fn append(
     let refused = match () {
         () if row.closed => Some(AppendFault::Closed),
         () if row.head != *expected => Some(AppendFault::Moved { found: row.head }),
+        () if row.ids_from_ms > batch.oldest_id_ms() => Some(AppendFault::SlotTaken),
         () => None,
     };
     if let Some(refused) = refused {

@@ -23,7 +23,7 @@ struct Run {
 /// Opens the transaction, moves the row if it is as expected, and makes room in a day's file.
 const BEGIN: &str = "BEGIN IMMEDIATE; \
     UPDATE ledger SET size = ?1, root = ?2 \
-    WHERE origin = ?3 AND size = ?4 AND root = ?5 AND closed = 0; \
+    WHERE origin = ?3 AND size = ?4 AND root = ?5 AND closed = 0 AND ids_from_ms <= ?9; \
     INSERT INTO segment (day, bodies, length) VALUES (?6, ?7, ?8) ON CONFLICT (day) DO \
     UPDATE SET bodies = bodies + excluded.bodies, length = length + excluded.length \
     RETURNING length";
@@ -55,7 +55,7 @@ pub(super) async fn append(
     let segments = Arc::clone(segments);
     // The bodies are synced while the rows are inserted; both before the commit.
     let bodies = tokio::spawn(blocking(move || {
-        runs.into_iter().try_for_each(|(day, run)| segments.append(day, run.at, &run.bytes))
+        runs.into_iter().try_for_each(|(day, run)| segments.append(day, run.at, run.bytes))
     }));
     let rows = insert(connection, expected.size, batch, &places).await;
     // Waited for whatever came of the rows: the next batch may write to the same place.
@@ -92,7 +92,8 @@ async fn begin(
         .bind(expected.root.to_vec())
         .bind(i64::from(day))
         .bind(int(bodies)?)
-        .bind(int(length)?);
+        .bind(int(length)?)
+        .bind(int(batch.oldest_id_ms())?);
     let (mut changed, mut after) = (Vec::new(), None);
     {
         let mut results = connection.fetch_many(query);
@@ -107,6 +108,7 @@ async fn begin(
         let row = read_row(connection).await.map_err(AppendFault::NotDone)?;
         return Err(match row.closed {
             true => AppendFault::Closed,
+            false if row.ids_from_ms > batch.oldest_id_ms() => AppendFault::SlotTaken,
             false => AppendFault::Moved { found: row.head },
         });
     }

@@ -245,6 +245,8 @@ fn writing(options: &SqliteOptions) -> SqliteConnectOptions {
         .synchronous(SqliteSynchronous::Full)
         .busy_timeout(Duration::from_secs(5))
         .statement_cache_capacity(64)
+        // Fewer, larger checkpoints: 16 MiB of log between two.
+        .pragma("wal_autocheckpoint", "4000")
         // What is forgotten is overwritten, not only unlinked.
         .pragma("secure_delete", "ON");
     match options.max_pages {

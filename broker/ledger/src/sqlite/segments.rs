@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: EUPL-1.2
 //! Bodies of the SQLite store: one file a day, appended to and never read back before it is
 //! synced, so that forgetting a day is deleting a file (FORGETS-ON-TIME). How far a file counts
-//! stands in the database; what lies behind is left over from a commit that never was, and is
-//! written over.
+//! stands in the database; what lies behind is left over from a commit that never was, or zeros
+//! that were written ahead, and is written over. Zeros ahead, because a sync that need not note a
+//! new length is several times as fast.
 
 use std::{
     collections::HashMap,
@@ -19,6 +20,9 @@ use crate::{memory::sync_folder, store::StoreError};
 
 /// Files kept open.
 const OPEN_MAX: usize = 32;
+/// A file grows in steps of an eighth of its length, within these limits, in bytes.
+const AHEAD_MIN: u64 = 64 << 10;
+const AHEAD_MAX: u64 = 1 << 20;
 /// Zeros that overwrite a file before it is deleted, at once.
 static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
 
@@ -45,11 +49,20 @@ impl Segments {
         self.folder.join(format!("{}.bodies", day_to_iso(day)))
     }
 
-    /// Puts bodies where the committed ones of their day end. Durable when it returns.
-    pub(crate) fn append(&self, day: u32, at: u64, bytes: &[u8]) -> Result<(), StoreError> {
+    /// Puts bodies where the committed ones of their day end. Durable when it returns. To be called
+    /// under the database's write lock only.
+    pub(crate) fn append(&self, day: u32, at: u64, mut bytes: Vec<u8>) -> Result<(), StoreError> {
         let file = self.writable(day, at).map_err(fault)?;
         let file = file.ok_or_else(|| lost(day))?;
-        file.write_all_at(bytes, at).map_err(fault)?;
+        let length = file.metadata().map_err(fault)?.len();
+        let end = at + bytes.len() as u64;
+        if end > length {
+            // Never more at once than fits into memory many times over.
+            let step = (length / 8).clamp(AHEAD_MIN, AHEAD_MAX);
+            let zeros = usize::try_from(step - end % step).unwrap_or(0);
+            bytes.resize(bytes.len() + zeros, 0);
+        }
+        file.write_all_at(&bytes, at).map_err(fault)?;
         // What the disk says it has after a failed sync is not to be trusted.
         file.sync_data().map_err(|error| StoreError::Broken(error.to_string()))
     }

@@ -130,11 +130,17 @@ pub(crate) async fn tamper_with_body(database: &Path, position: i64) {
     std::fs::write(&path, bytes).unwrap();
 }
 
-/// Runs statements on a ledger's database, behind its back.
+/// Changes a ledger's database, behind its back.
 pub(crate) async fn tamper(database: &Path, statement: &'static str) {
+    let changed = execute(database, statement).await;
+    assert!(changed > 0, "nothing tampered with by {statement}");
+}
+
+/// Runs a statement on a ledger's database; answers how many rows it changed.
+pub(crate) async fn execute(database: &Path, statement: &'static str) -> u64 {
     let options = sqlx::sqlite::SqliteConnectOptions::new().filename(database);
     let mut connection = SqliteConnection::connect_with(&options).await.unwrap();
     let done = sqlx::query(statement).execute(&mut connection).await.unwrap();
-    assert!(done.rows_affected() > 0, "nothing tampered with by {statement}");
     connection.close().await.unwrap();
+    done.rows_affected()
 }

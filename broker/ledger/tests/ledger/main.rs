@@ -2,6 +2,10 @@
 //! The ledger as a whole, over real databases and files.
 
 #[cfg(test)]
+mod crash;
+#[cfg(test)]
+mod disk;
+#[cfg(test)]
 mod faults;
 #[cfg(test)]
 mod fixture;
@@ -13,6 +17,10 @@ mod growth;
 mod http;
 #[cfg(test)]
 mod kill;
+#[cfg(test)]
+mod matrix;
+#[cfg(test)]
+mod rig;
 #[cfg(test)]
 mod shared;
 #[cfg(test)]
