@@ -152,6 +152,7 @@ impl Ledger {
         config: &LedgerConfig,
         key: SigningKey,
     ) -> Result<Self, OpenError> {
+        let ledger_key = open::ledger_key(config, &key)?;
         let archive: Arc<dyn Archive> = Arc::clone(&store) as _;
         let shelf = Arc::new(Shelf::new(archive));
         let opened = open::open(&*store, &shelf, config, &key).await?;
@@ -165,7 +166,7 @@ impl Ledger {
         });
         let (queue, waiting) = mpsc::channel(config.queue_max);
         let closing = CancellationToken::new();
-        let cosigner = Arc::new(Cosigner::new(config.witnesses.clone()));
+        let cosigner = Arc::new(Cosigner::new(config.witnesses.clone(), ledger_key));
         let writer = Writer {
             shared: Arc::clone(&shared),
             store: Arc::clone(&store),

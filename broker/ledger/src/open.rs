@@ -198,7 +198,12 @@ pub(crate) async fn ask_witnesses(witnesses: &Witnesses, ledger: &LedgerKey) -> 
     let mut notes = Vec::new();
     for witness in &witnesses.all {
         match witness.newest(ledger.name()).await {
-            Ok(Some(note)) => notes.push(note),
+            Ok(Some(note)) if Checkpoint::parse(&note, ledger).is_ok() => notes.push(note),
+            // It proves nothing, so it must not keep the ledger from starting.
+            Ok(Some(_)) => tracing::error!(
+                witness = witness.key().name(),
+                "alarm: it shows a note that this ledger's key did not sign"
+            ),
             Ok(None) => {
                 tracing::info!(witness = witness.key().name(), "it knows nothing of this ledger")
             }

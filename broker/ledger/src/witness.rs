@@ -9,7 +9,7 @@ use einmal_protocol::{
     Digest,
     cosignature::{WitnessKey, cosignatures, with_cosignatures},
     merkle,
-    note::Checkpoint,
+    note::{Checkpoint, LedgerKey},
 };
 use tokio::{
     sync::{Mutex, mpsc, oneshot},
@@ -97,6 +97,7 @@ impl std::fmt::Debug for Witnesses {
 /// Asks witnesses to cosign; remembers how far each has come.
 pub(crate) struct Cosigner {
     witnesses: Witnesses,
+    ledger: LedgerKey,
     known: Vec<Arc<Mutex<u64>>>,
 }
 
@@ -114,9 +115,9 @@ pub(crate) enum Cosigned {
 }
 
 impl Cosigner {
-    pub(crate) fn new(witnesses: Witnesses) -> Self {
+    pub(crate) fn new(witnesses: Witnesses, ledger: LedgerKey) -> Self {
         let known = witnesses.all.iter().map(|_| Arc::default()).collect();
-        Self { witnesses, known }
+        Self { witnesses, ledger, known }
     }
 
     /// Whether answers wait for cosignatures.
@@ -143,9 +144,17 @@ impl Cosigner {
             let (shelf, tree, checkpoint) =
                 (Arc::clone(shelf), tree.clone(), Arc::clone(checkpoint));
             let (witness, known) = (Arc::clone(witness), Arc::clone(known));
+            let (ledger, patience) = (self.ledger.clone(), self.witnesses.patience);
             asked.spawn(async move {
                 let name = witness.key().name().to_owned();
-                (name, offer(witness, known, shelf, tree, checkpoint).await)
+                // Whoever hangs is not waited for by one offer after the other.
+                let offered = match tokio::time::timeout(patience, known.lock()).await {
+                    Ok(mut known) => {
+                        offer(&*witness, &mut known, &ledger, &shelf, &tree, &checkpoint).await
+                    }
+                    Err(_) => Err(unavailable(&*witness, "it has not answered yet".to_owned())),
+                };
+                (name, offered)
             });
         }
         let keys: Vec<WitnessKey> =
@@ -181,38 +190,64 @@ impl Cosigner {
     }
 }
 
+fn unavailable(witness: &dyn Witness, problem: String) -> WitnessFault {
+    WitnessFault::Unavailable { name: witness.key().name().to_owned(), problem }
+}
+
 /// Offers a checkpoint to one witness, from the size that it has.
 async fn offer(
-    witness: Arc<dyn Witness>,
-    known: Arc<Mutex<u64>>,
-    shelf: Arc<Shelf>,
-    tree: Tree,
-    checkpoint: Arc<Checkpoint>,
+    witness: &dyn Witness,
+    known: &mut u64,
+    ledger: &LedgerKey,
+    shelf: &Shelf,
+    tree: &Tree,
+    checkpoint: &Checkpoint,
 ) -> Result<Added, WitnessFault> {
-    let mut known = known.lock().await;
-    let unavailable = |problem: String| WitnessFault::Unavailable {
-        name: witness.key().name().to_owned(),
-        problem,
-    };
+    let size = checkpoint.size();
     for _ in 0..OFFERS {
-        let size = checkpoint.size();
         if *known > size {
-            return Ok(Added::Has(*known));
+            return ahead(witness, known, ledger, size).await;
         }
-        let proof = prove(&shelf, &tree, *known, size).await;
-        let proof = proof.map_err(|error| unavailable(error.to_string()))?;
+        let proof = prove(shelf, tree, *known, size).await;
+        let proof = proof.map_err(|error| unavailable(witness, error.to_string()))?;
         match witness.add_checkpoint(*known, &proof, checkpoint.note()).await? {
             Added::Cosigned(lines) => {
                 *known = size;
                 return Ok(Added::Cosigned(lines));
             }
             Added::Has(had) if had == *known => {
-                return Err(unavailable("it contradicts itself".to_owned()));
+                return Err(unavailable(witness, "it contradicts itself".to_owned()));
             }
             Added::Has(had) => *known = had,
         }
     }
-    Err(unavailable("another offers checkpoints at the same time".to_owned()))
+    Err(unavailable(witness, "another offers checkpoints at the same time".to_owned()))
+}
+
+/// That there is a larger tree is believed only where the ledger's own key has signed one: a word
+/// alone must not stop the ledger.
+async fn ahead(
+    witness: &dyn Witness,
+    known: &mut u64,
+    ledger: &LedgerKey,
+    size: u64,
+) -> Result<Added, WitnessFault> {
+    let note = witness.newest(ledger.name()).await?;
+    let signed = note.and_then(|note| Checkpoint::parse(&note, ledger).ok());
+    match signed.map(|signed| signed.size()).filter(|signed| *signed > size) {
+        Some(signed) => {
+            *known = signed;
+            Ok(Added::Has(signed))
+        }
+        None => {
+            *known = 0;
+            Err(WitnessFault::Refused {
+                name: witness.key().name().to_owned(),
+                problem: "it speaks of a larger tree and shows no note of this ledger for it"
+                    .to_owned(),
+            })
+        }
+    }
 }
 
 /// The consistency path; empty from 0 and between equal sizes, as witnesses want it.

@@ -62,7 +62,14 @@ impl Segments {
             let zeros = usize::try_from(step - end % step).unwrap_or(0);
             bytes.resize(bytes.len() + zeros, 0);
         }
-        file.write_all_at(&bytes, at).map_err(fault)?;
+        match file.write_all_at(&bytes, at) {
+            // No room for the zeros may still be room for the bodies.
+            Err(error) if error.kind() == io::ErrorKind::StorageFull => {
+                bytes.truncate(usize::try_from(end - at).unwrap_or(bytes.len()));
+                file.write_all_at(&bytes, at).map_err(fault)?;
+            }
+            written => written.map_err(fault)?,
+        }
         // What the disk says it has after a failed sync is not to be trusted.
         file.sync_data().map_err(|error| StoreError::Broken(error.to_string()))
     }
