@@ -8,7 +8,7 @@ use einmal_protocol::{
 };
 
 use crate::{
-    store::{Addition, AppendFault, Batch, Detail, Head, Slot, Store, Taken, TileId},
+    store::{Addition, AppendFault, Batch, Detail, Head, Slot, Store, StoreError, Taken, TileId},
     tree::Tree,
 };
 
@@ -245,6 +245,15 @@ async fn closes<S: Store>(open: &impl AsyncFn(&str) -> S) {
     let (batch, _) = model.with(exchanges(3..4));
     assert_eq!(other.append(&model.head, &batch).await, Err(AppendFault::Closed));
     assert!(other.row().await.unwrap().closed);
+    model.is_in(&other).await;
+    store.disconnect().await;
+    assert!(matches!(store.row().await, Err(StoreError::Unavailable(_))));
+    let append = store.append(&model.head, &batch).await;
+    assert!(matches!(append, Err(AppendFault::NotDone(StoreError::Unavailable(_)))), "{append:?}");
+    assert!(matches!(
+        store.entries(0, 1, Detail::Bodies).await,
+        Err(StoreError::Unavailable(_))
+    ));
     model.is_in(&other).await;
 }
 

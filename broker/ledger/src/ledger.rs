@@ -155,7 +155,13 @@ impl Ledger {
         let ledger_key = open::ledger_key(config, &key)?;
         let archive: Arc<dyn Archive> = Arc::clone(&store) as _;
         let shelf = Arc::new(Shelf::new(archive));
-        let opened = open::open(&*store, &shelf, config, &key).await?;
+        let opened = match open::open(&*store, &shelf, config, &key).await {
+            Ok(opened) => opened,
+            Err(error) => {
+                store.disconnect().await;
+                return Err(error);
+            }
+        };
         let shared = Arc::new(Shared {
             shelf,
             tree: RwLock::new(opened.tree.clone()),
@@ -405,7 +411,8 @@ impl Ledger {
         self.shared.stopped.get().is_none() && !self.queue.is_closed()
     }
 
-    /// Logs what has queued, then stops, for all handles.
+    /// Logs what has queued, then stops, for all handles. When it returns, no file and no
+    /// connection of the storage is held any more: it can be copied, moved or opened elsewhere.
     pub async fn close(self) {
         self.closing.cancel();
         if let Some(writer) = self.writer.lock().await.take()
@@ -413,6 +420,7 @@ impl Ledger {
         {
             tracing::error!(%error, "the ledger's writer ended");
         }
+        self.store.disconnect().await;
     }
 
     pub(crate) fn shelf(&self) -> (&Shelf, Tree) {

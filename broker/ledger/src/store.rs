@@ -66,6 +66,10 @@ pub trait Store: Archive {
     /// [`AppendFault::Closed`]. Closing a closed ledger changes nothing.
     fn close<'a>(&'a self, last: &'a Head) -> Pending<'a, (), AppendFault>;
 
+    /// Lets go of the storage: when it returns, this handle holds no file and no connection, and
+    /// writes nothing any more. What is asked of it later fails as [`StoreError::Unavailable`].
+    fn disconnect(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
+
     /// Bytes left on the disk, where that can be known.
     fn free_bytes(&self) -> Option<u64> {
         None

@@ -47,6 +47,7 @@ pub(super) struct Lane {
     connect: PgConnectOptions,
     pooler: bool,
     idle: Mutex<Vec<PgConnection>>,
+    connections: usize,
     permits: Semaphore,
 }
 
@@ -57,6 +58,7 @@ impl Lane {
             connect: options.connect.clone(),
             pooler: options.pooler,
             idle: Mutex::default(),
+            connections,
             permits: Semaphore::new(connections),
         }
     }
@@ -84,6 +86,18 @@ impl Lane {
         let mut connection = connection.map_err(fault)?;
         let rows = within(deadline, run(&mut connection, statements)).await?.map_err(fault)?;
         Ok((Transaction { lane: self, connection, deadline, _permit: permit }, rows))
+    }
+
+    /// Lends no more, waits for what is lent, and says good-bye to the server.
+    pub(super) async fn close(&self) {
+        let all = u32::try_from(self.connections).unwrap_or(u32::MAX);
+        // Whoever holds one longer has been given up, and drops it by itself.
+        let lent = timeout_at(Instant::now() + ANSWER, self.permits.acquire_many(all)).await;
+        self.permits.close();
+        while let Some(connection) = self.take() {
+            let _gone = timeout_at(Instant::now() + ANSWER, connection.close()).await;
+        }
+        drop(lent);
     }
 
     fn take(&self) -> Option<PgConnection> {

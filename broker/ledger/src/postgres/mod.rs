@@ -18,6 +18,7 @@ mod rows;
 
 use std::{
     collections::{BTreeSet, HashMap},
+    pin::Pin,
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -356,6 +357,13 @@ impl Store for PostgresStore {
             let closed = transaction.run(&close).await;
             closed.map_err(|error| AppendFault::NotDone(fault(error)))?;
             transaction.commit().await.map_err(AppendFault::Unknown)
+        })
+    }
+
+    fn disconnect(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(async {
+            self.writers.close().await;
+            self.readers.close().await;
         })
     }
 

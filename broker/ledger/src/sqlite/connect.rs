@@ -151,6 +151,9 @@ impl SqliteStore {
     /// The writing connection, for one caller at a time.
     pub(super) async fn connection(&self) -> Result<Writing<'_>, StoreError> {
         let mut home = self.writer.lock().await;
+        if self.readers.is_closed() {
+            return Err(StoreError::Unavailable("the ledger was closed".to_owned()));
+        }
         let connection = match home.take() {
             Some(connection) => {
                 self.still_there()?;
@@ -163,6 +166,19 @@ impl SqliteStore {
             }
         };
         Ok(Writing { home, connection })
+    }
+
+    /// Closes all connections and waits for it: the last one to go moves the write-ahead log into
+    /// the database, which must not happen to a file that was meanwhile copied or replaced.
+    pub(super) async fn let_go(&self) {
+        let mut home = self.writer.lock().await;
+        // Before the writer goes, so that nobody takes a new one.
+        self.readers.close().await;
+        if let Some(connection) = home.take()
+            && let Err(error) = connection.close().await
+        {
+            tracing::warn!(%error, "closing the ledger's database");
+        }
     }
 
     /// Refuses for good once the files are not those that were opened.

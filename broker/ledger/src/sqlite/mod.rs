@@ -7,7 +7,7 @@ mod connect;
 mod rows;
 mod segments;
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, pin::Pin, sync::Arc};
 
 use einmal_protocol::leaf::Leaf;
 use sqlx::{query_builder::QueryBuilder, sqlite::SqliteRow};
@@ -185,6 +185,10 @@ impl Store for SqliteStore {
             };
             writing.settle(closed).await
         })
+    }
+
+    fn disconnect(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(self.let_go())
     }
 
     fn days(&self) -> Pending<'_, Vec<DayOfBodies>> {

@@ -155,6 +155,10 @@ impl Store for Rig {
         self.store.days()
     }
 
+    fn disconnect(&self) -> std::pin::Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        self.store.disconnect()
+    }
+
     fn close<'a>(&'a self, last: &'a Head) -> Pending<'a, (), AppendFault> {
         self.store.close(last)
     }

@@ -62,6 +62,21 @@ async fn creating_and_opening_are_not_confused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_was_closed_can_be_copied_at_once() {
+    let folder = Folder::new();
+    let config = folder.config();
+    Ledger::create(config.clone(), key()).await.unwrap().close().await;
+    for round in 0..20 {
+        let ledger = Ledger::open(config.clone(), key()).await.unwrap();
+        fill(&ledger, round * 4..round * 4 + 4).await;
+        assert_eq!(ledger.entries(0, 1).await.unwrap().len(), 1);
+        ledger.close().await;
+        // The last connection moves the write-ahead log into the database and deletes it.
+        assert!(!folder.0.join("ledger.db-wal").exists(), "a connection is still open");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn another_origin_or_key_is_refused() {
     let folder = closed_ledger(0..3).await;
     let mut config = folder.config();
