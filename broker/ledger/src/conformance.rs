@@ -250,10 +250,7 @@ async fn closes<S: Store>(open: &impl AsyncFn(&str) -> S) {
     assert!(matches!(store.row().await, Err(StoreError::Unavailable(_))));
     let append = store.append(&model.head, &batch).await;
     assert!(matches!(append, Err(AppendFault::NotDone(StoreError::Unavailable(_)))), "{append:?}");
-    assert!(matches!(
-        store.entries(0, 1, Detail::Bodies).await,
-        Err(StoreError::Unavailable(_))
-    ));
+    assert!(matches!(store.entries(0, 1, Detail::Bodies).await, Err(StoreError::Unavailable(_))));
     model.is_in(&other).await;
 }
 
