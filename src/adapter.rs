@@ -13,7 +13,7 @@ use einmal_peer::{
     dial::{self, Target},
     files, trust,
 };
-use einmal_policy::{Root, Trust, TrustState};
+use einmal_policy::{Root, Trust, TrustState, documents::Documents};
 use serde::Deserialize;
 
 use crate::{
@@ -87,11 +87,16 @@ pub async fn start(path: &Path, clock: Clock) -> Result<Adapter, Exit> {
     // for good.
     let target = Target::broker(&adapter.broker, &trust_domain);
     let channel = dial::channel(&target, Arc::clone(&tls.client)).map_err(Exit::usage)?;
-    let documents = trust::fetch(channel).await.map_err(|status| {
+    let offer = trust::fetch(channel).await.map_err(|status| {
         Exit::unavailable(format!("the broker does not answer: {}", status.message()))
     })?;
-    let (trust, _) = Trust::accept(&root, &documents, &TrustState::default(), clock.now_ms())
-        .map_err(Exit::failed)?;
+    let (trust, _) = Trust::accept(
+        &root,
+        &Documents::default().with(&offer),
+        (&TrustState::default(), None),
+        clock.now_ms(),
+    )
+    .map_err(Exit::failed)?;
     let types = &trust.rules.document().evidence_types;
     let mut registers = Vec::new();
     for section in &adapter.registers {

@@ -34,10 +34,10 @@ pub fn read(path: &Path) -> Result<BrokerConfig, Exit> {
     let mut broker: BrokerConfig = config::read(path)?;
     let folder = config::folder_of(path);
     broker.tls = config::tls_in(&folder, broker.tls);
-    for file in [&mut broker.root, &mut broker.rules, &mut broker.directory, &mut broker.state] {
+    for file in [&mut broker.root, &mut broker.directory, &mut broker.state] {
         *file = folder.join(&*file);
     }
-    for file in &mut broker.newer_roots {
+    for file in broker.newer_roots.iter_mut().chain(&mut broker.rules).chain(&mut broker.deny) {
         *file = folder.join(&*file);
     }
     let ledger = &mut broker.ledger;

@@ -7,12 +7,15 @@ pub mod broker;
 pub mod cockpit;
 pub mod config;
 pub mod demo;
+pub mod deny;
 pub mod documents;
 pub mod exit;
 pub mod foreign;
 pub mod ledger;
 pub mod logging;
+pub mod online;
 pub mod pki;
+pub mod publisher;
 pub mod request;
 pub mod rules;
 pub mod verify;
@@ -46,6 +49,8 @@ enum What {
     Root(documents::RootArgs),
     Rules(rules::Args),
     Directory(documents::DirectoryArgs),
+    Deny(deny::Args),
+    Online(online::Args),
     Ledger(ledger::Args),
     Verify(verify::Args),
     Bench(bench::Args),
@@ -67,6 +72,8 @@ pub fn run(command: Command) -> Result<(), Exit> {
         What::Root(args) => documents::run_root(args),
         What::Rules(args) => rules::run(args),
         What::Directory(args) => documents::run_directory(args),
+        What::Deny(args) => block_on(deny::run(args)),
+        What::Online(args) => block_on(online::run(args)),
         What::Ledger(args) => block_on(ledger::run(args)),
         What::Verify(args) => verify::run(&args),
         What::Bench(args) => block_on(bench::run(args)),

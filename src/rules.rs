@@ -8,8 +8,9 @@ use std::{
 
 use einmal_peer::{Clock, files};
 use einmal_policy::{
-    Role, Rules,
+    Change, Role, Rules,
     chain::check_expiry,
+    change,
     rules::SCHEMA,
     rules_document::{Area, EvidenceType, Purpose, RuleTest, RulesDocument, Witnesses},
 };
@@ -130,6 +131,7 @@ pub fn read_folder(folder: &Path, edition: Edition) -> Result<RulesDocument, Exi
     Ok(RulesDocument {
         version: edition.version,
         previous: edition.previous,
+        change: None,
         issued_at_ms: edition.issued_at_ms,
         expires_at_ms: edition.expires_at_ms,
         schema,
@@ -144,6 +146,11 @@ pub fn read_folder(folder: &Path, edition: Edition) -> Result<RulesDocument, Exi
     })
 }
 
+fn compile(document: &RulesDocument) -> Result<Rules, Exit> {
+    let payload = serde_json::to_vec(document).map_err(Exit::failed)?;
+    Rules::parse(&payload).map_err(Exit::usage)
+}
+
 /// Runs it.
 ///
 /// # Errors
@@ -151,16 +158,24 @@ pub fn read_folder(folder: &Path, edition: Edition) -> Result<RulesDocument, Exi
 pub fn run(args: Args) -> Result<(), Exit> {
     match args.what {
         What::Build { folder, out, version, previous, days } => {
-            let previous = match previous {
-                Some(path) => Some(Digest::of(&files::envelope(&path)?.payload).to_hex()),
+            let old = match previous {
+                Some(path) => Some(files::envelope(&path)?.payload),
                 None => None,
             };
+            let previous = old.as_deref().map(|payload| Digest::of(payload).to_hex());
             let issued_at_ms = Clock::system().now_ms();
             let expires_at_ms = issued_at_ms.saturating_add(days.saturating_mul(86_400_000));
             let edition = Edition { version, previous, issued_at_ms, expires_at_ms };
-            let document = read_folder(&folder, edition)?;
-            let payload = serde_json::to_vec(&document).map_err(Exit::failed)?;
-            Rules::parse(&payload).map_err(Exit::usage)?;
+            let mut document = read_folder(&folder, edition)?;
+            // Compiled once to derive the class, which is then part of what is signed.
+            document.change = old.as_ref().map(|_| Change::Widens);
+            let rules = compile(&document)?;
+            if let Some(old) = old {
+                let old = Rules::parse(&old).map_err(Exit::usage)?;
+                let derived = change::class(&old, &rules);
+                println!("change from version {}: {derived}", old.document().version);
+                document.change = Some(derived);
+            }
             println!("{} tests pass", document.tests.len());
             documents::build(payload_type::RULES, &document, &out)
         }

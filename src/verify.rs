@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use einmal_cockpit::export::ExportFile;
 use einmal_peer::files;
-use einmal_policy::{Question, Trust, decide, trust::Documents};
+use einmal_policy::{Question, Trust, decide, documents::Documents};
 use einmal_protocol::{
     Digest, Reason,
     commitment::Commitment,
@@ -80,8 +80,9 @@ pub fn run(args: &Args) -> Result<(), Exit> {
 pub fn verify(export: &ExportFile, pinned: &Envelope) -> Result<Verified, String> {
     let documents = Documents {
         roots: export.roots.iter().cloned().map(Into::into).collect(),
-        rules: export.rules.clone().ok_or("the rules are missing")?.into(),
+        rules: export.rules.iter().cloned().map(Into::into).collect(),
         directory: export.directory.clone().ok_or("the directory is missing")?.into(),
+        ..Documents::default()
     };
     let trust = Trust::of_the_past(pinned, &documents).map_err(|error| error.to_string())?;
     let mut steps = vec![format!(

@@ -69,9 +69,10 @@ pub struct ExportFile {
     pub receipt: ExportReceipt,
     /// The roots, oldest first, as DSSE envelopes.
     pub roots: Vec<DsseEnvelope>,
-    /// The rules under which it was decided.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub rules: Option<DsseEnvelope>,
+    /// The rules under which it was decided: those that both roles signed, then those that only
+    /// narrow; the last counts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rules: Vec<DsseEnvelope>,
     /// The directory under which it was decided.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub directory: Option<DsseEnvelope>,
@@ -170,7 +171,7 @@ impl ExportFile {
                 checkpoint: receipt.checkpoint,
             },
             roots: export.roots.into_iter().map(Into::into).collect(),
-            rules: export.rules.map(Into::into),
+            rules: export.rules.into_iter().map(Into::into).collect(),
             directory: export.directory.map(Into::into),
         })
     }
@@ -221,7 +222,7 @@ impl ExportFile {
                 consistency: None,
             }),
             roots: self.roots.iter().cloned().map(Into::into).collect(),
-            rules: self.rules.clone().map(Into::into),
+            rules: self.rules.iter().cloned().map(Into::into).collect(),
             directory: self.directory.clone().map(Into::into),
         })
     }

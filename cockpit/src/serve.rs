@@ -272,10 +272,8 @@ async fn renew(parts: Follower, mut forgetting: Daily, stop: CancellationToken) 
         parts.keeper.keep_for(parts.trust.current().rules.retention_days());
         forgetting.look(&parts.keeper, now_ms).await;
         let renewed = async {
-            let documents = trust::fetch(parts.channel.clone())
-                .await
-                .map_err(|status| status.message().to_owned())?;
-            parts.trust.renew(documents, now_ms).map_err(|error| error.to_string())?;
+            let polled = parts.trust.poll(parts.channel.clone(), now_ms).await;
+            polled.map_err(|status| status.message().to_owned())?;
             parts.trusted.keep().map_err(|error| error.to_string())?;
             let card = parts.keeper.card(now_ms).map_err(|error| error.to_string())?;
             publish(parts.channel.clone(), card).await.map_err(|status| status.message().to_owned())

@@ -12,7 +12,12 @@ use einmal_peer::{
     files::{self, FileError},
 };
 use einmal_policy::{Directory, rules_document::Texts};
-use einmal_protocol::{Digest, digest::hex, key::PublicKey, wire::v1::Envelope};
+use einmal_protocol::{
+    Digest,
+    digest::hex,
+    key::PublicKey,
+    wire::{directory::v1::GetTrustResponse, v1::Envelope},
+};
 use prost::Message;
 
 use crate::{
@@ -60,14 +65,18 @@ impl Trusted {
     /// Where the folder cannot be written.
     pub fn keep(&self) -> Result<(), FileError> {
         let documents = self.trust.documents();
-        for (envelope, ending) in [(&documents.rules, "rules"), (&documents.directory, "directory")]
-        {
-            let path = self.path(Digest::of(&envelope.payload), ending);
-            if !path.exists() {
-                files::replace(&path, &envelope.encode_to_vec())?;
-            }
+        let trust = self.trust.current();
+        let path = self.path(trust.directory.digest(), "directory");
+        if !path.exists() {
+            files::replace(&path, &documents.directory.encode_to_vec())?;
         }
-        let current = Arc::clone(&self.trust.current().directory);
+        let path = self.path(trust.rules.digest(), "rules");
+        if !path.exists() {
+            let chain = GetTrustResponse { rules: documents.rules.clone(), ..<_>::default() };
+            files::replace(&path, &chain.encode_to_vec())?;
+        }
+        // Whose keys are denied now signed what was logged before.
+        let current = Arc::clone(trust.signed_directory());
         let mut known = self.directories.write().unwrap_or_else(PoisonError::into_inner);
         if !known.iter().any(|directory| directory.digest() == current.digest()) {
             known.push(current);
@@ -113,16 +122,18 @@ impl Participants for Trusted {
 impl Archive for Trusted {
     fn roots(&self) -> Vec<Envelope> {
         let mut roots = vec![self.trust.pinned().clone()];
-        for root in self.trust.documents().roots {
-            if !roots.contains(&root) {
-                roots.push(root);
+        for root in &self.trust.documents().roots {
+            if !roots.contains(root) {
+                roots.push(root.clone());
             }
         }
         roots
     }
 
-    fn rules(&self, digest: Digest) -> Option<Envelope> {
-        files::envelope(&self.path(digest, "rules")).ok()
+    fn rules(&self, digest: Digest) -> Vec<Envelope> {
+        let kept = files::read(&self.path(digest, "rules")).ok();
+        let chain = kept.and_then(|bytes| GetTrustResponse::decode(bytes.as_slice()).ok());
+        chain.map(|chain| chain.rules).unwrap_or_default()
     }
 
     fn directory(&self, digest: Digest) -> Option<Envelope> {

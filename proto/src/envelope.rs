@@ -31,6 +31,10 @@ pub mod payload_type {
     pub const RULES: &str = "application/vnd.einmal.rules.v1+json";
     /// The directory.
     pub const DIRECTORY: &str = "application/vnd.einmal.directory.v1+json";
+    /// The deny list.
+    pub const DENY: &str = "application/vnd.einmal.deny.v1+json";
+    /// What the newest documents are.
+    pub const FRESHNESS: &str = "application/vnd.einmal.freshness.v1+json";
 }
 
 /// At most this many signatures are looked at.

@@ -122,6 +122,15 @@ reasons! {
     /// Rules expired.
     RulesExpired "RULES_EXPIRED" Precondition
         "the rules or the directory have expired" "publish a newer version";
+    /// On the deny list.
+    Denied "DENIED" Forbidden
+        "the deny list forbids this request" "ask the register authority about the entry that is named";
+    /// The deny list is too old, or there is none.
+    DenyListStale "DENY_LIST_STALE" Unavailable
+        "the deny list is older than an hour, so what it forbids cannot be known" "try again; the operator's `einmal doctor` says why no newer one comes";
+    /// Documents that somebody publishes.
+    TrustNotAccepted "TRUST_NOT_ACCEPTED" Precondition
+        "the documents are not accepted" "the detail says which one and why";
     /// The permit is not ours.
     PermitDiffers "PERMIT_DIFFERS" Forbidden
         "the register decided otherwise than the broker" "the broker and the register must hold the same rules and directory";

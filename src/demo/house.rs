@@ -2,14 +2,15 @@
 //! The demo's world at work: one broker, an adapter for each operator, the cockpit; real mTLS on
 //! the loopback, all in one process.
 
-use std::{path::Path, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use einmal_adapter_kit::Adapter;
 use einmal_client::Client;
 use einmal_peer::Clock;
+use tokio_util::sync::CancellationToken;
 
 use super::plan::Plan;
-use crate::{Exit, adapter, broker, cockpit, request};
+use crate::{Exit, adapter, broker, cockpit, online::Online, request};
 
 /// How long everybody may take to find everybody.
 const READY: Duration = Duration::from_secs(20);
@@ -24,6 +25,10 @@ pub struct House {
     pub adapters: Vec<Adapter>,
     /// The cockpit.
     pub cockpit: einmal_cockpit::serve::Running,
+    /// What keeps the deny list fresh.
+    pub online: Arc<Online>,
+    /// Ends that.
+    pub stop: CancellationToken,
     /// The clock of all of them.
     pub clock: Clock,
 }
@@ -46,12 +51,16 @@ impl House {
     pub async fn start(plan: Plan, clock: Clock) -> Result<Self, Exit> {
         let config = broker::read(&plan.config("broker"))?;
         let broker = einmal_broker::start(&config, clock.clone()).await.map_err(Exit::failed)?;
+        let online = Arc::new(Online::open(&plan.config("publisher"), clock.clone()).await?);
+        online.sign().await?;
+        let stop = CancellationToken::new();
+        tokio::spawn(Arc::clone(&online).run(stop.clone()));
         let cockpit = cockpit::start(&plan.config("cockpit"), clock.clone()).await?;
         let mut adapters = Vec::new();
         for config in &plan.adapters {
             adapters.push(adapter::start(config, clock.clone()).await?);
         }
-        let house = Self { plan, broker, adapters, cockpit, clock };
+        let house = Self { plan, broker, adapters, cockpit, online, stop, clock };
         house.ready().await?;
         Ok(house)
     }
@@ -93,6 +102,7 @@ impl House {
 
     /// Ends everything, adapters first.
     pub async fn stop(self) {
+        self.stop.cancel();
         for adapter in self.adapters {
             adapter.stop().await;
         }

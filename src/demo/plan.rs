@@ -11,11 +11,14 @@ use std::{
 
 use einmal_peer::{Clock, PeerRole, SpiffeId, files};
 use einmal_policy::{
+    chain::Accepted,
+    deny::DenyDocument,
     directory::{Authority, Broker, DirectoryDocument, Keeper, LedgerEntry, Operator, Register},
+    freshness::Freshness,
     root::{KeyText, Role, RoleKeys, RootDocument},
 };
 use einmal_protocol::{
-    envelope::payload_type, key::SigningKey, note::LedgerKey, wire::v1::Envelope,
+    Digest, envelope::payload_type, key::SigningKey, note::LedgerKey, wire::v1::Envelope,
 };
 use prost::Message;
 use serde::Serialize;
@@ -43,6 +46,8 @@ pub const OTHER_AUTHORITY: &str = "wohngeldstelle-bremen";
 pub const AUTHORITY_OPERATOR: &str = "it-bremen";
 /// The keeper of the access records.
 pub const KEEPER: &str = "datenschutzcockpit";
+/// Who publishes signed documents, and keeps the deny list fresh.
+const PUBLISHER: &str = "publisher";
 const BROKER: &str = "broker-1";
 const PORT_MIN: u32 = 20_000;
 const PORTS: u32 = 12_000;
@@ -92,6 +97,14 @@ impl Plan {
         let directory = maker.directory(&registers, (&broker, &keeper), &ledger_key)?;
         maker.sign("directory", payload_type::DIRECTORY, &directory, &["register-authority"])?;
         maker.sign("root", payload_type::ROOT, &root, &["root-1", "root-2"])?;
+        let deny = DenyDocument {
+            version: 1,
+            previous: None,
+            issued_at_ms: maker.issued_at_ms,
+            entries: Vec::new(),
+        };
+        maker.sign("deny", payload_type::DENY, &deny, &["emergency"])?;
+        maker.publisher_config(&broker)?;
         maker.broker_config(&broker).await?;
         let adapters = maker.adapter_configs(&registers, &broker)?;
         maker.cockpit_config(&town, &broker, &keeper)?;
@@ -111,6 +124,28 @@ impl Plan {
     /// Where the file is gone.
     pub fn root(&self) -> Result<Envelope, Exit> {
         Ok(files::envelope(&self.folder.join("trust/root.signed"))?)
+    }
+
+    /// What the world's online key says of rules, directory and deny list.
+    ///
+    /// # Errors
+    /// Where the key cannot be used.
+    pub fn freshness(
+        &self,
+        documents: [&Envelope; 3],
+        issued_at_ms: u64,
+    ) -> Result<Envelope, Exit> {
+        let of = |envelope: &Envelope| {
+            let document: serde_json::Value =
+                serde_json::from_slice(&envelope.payload).map_err(Exit::failed)?;
+            let version = document.get("version").and_then(serde_json::Value::as_u64);
+            let digest = Digest::of(&envelope.payload).to_hex();
+            Ok::<_, Exit>(Accepted { version: version.unwrap_or_default(), digest })
+        };
+        let [rules, directory, deny] = documents;
+        let (rules, directory, deny) = (of(rules)?, of(directory)?, of(deny)?);
+        let freshness = Freshness { issued_at_ms, rules, directory, deny };
+        self.sign(payload_type::FRESHNESS, &freshness, &["online"])
     }
 
     /// Signs a changed document as the world's officers would: for tests of what is refused.
@@ -319,6 +354,7 @@ impl Maker {
              root = \"trust/root.signed\"\n\
              rules = \"trust/rules.signed\"\n\
              directory = \"trust/directory.signed\"\n\
+             deny = \"trust/deny.signed\"\n\
              state = \"broker\"\n\n{}\n\
              [ledger]\n\
              origin = \"{LEDGER}\"\n\
@@ -389,6 +425,19 @@ impl Maker {
             let _ = write!(text, "\n[[demo_persons]]\n{}", login_of(person));
         }
         self.write("cockpit", &text)?;
+        Ok(())
+    }
+
+    fn publisher_config(&self, broker: &str) -> Result<(), Exit> {
+        self.certificate(PeerRole::Operator, PUBLISHER)?;
+        let text = format!(
+            "broker = \"{broker}\"\n\
+             root = \"trust/root.signed\"\n\
+             state = \"publisher\"\n\
+             online_key = \"keys/online.key\"\n\n{}",
+            tls(PUBLISHER)
+        );
+        self.write("publisher", &text)?;
         Ok(())
     }
 

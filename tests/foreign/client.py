@@ -120,10 +120,10 @@ class Trust:
             root = self._root(root, envelope)
         check(root["expires_at_ms"] > now_ms(), "the root has expired")
         both = ["register_authority", "data_protection_officer"]
-        self.rules = self._document(root, answer.rules, "rules", both)
+        self.rules = self._document(root, answer.rules[-1], "rules", both)
         self.directory = self._document(root, answer.directory, "directory", both[:1])
         check(self.rules["version"] >= self.directory["lowest_rules_version"], "old rules")
-        self.rules_digest = sha256(answer.rules.payload)
+        self.rules_digest = sha256(answer.rules[-1].payload)
         self.directory_digest = sha256(answer.directory.payload)
 
     @staticmethod

@@ -153,7 +153,7 @@ fn forged_exports_are_refused(good: &ExportFile, pinned: &einmal_protocol::wire:
         }),
         ("rules", {
             let mut file = good.clone();
-            let rules = file.rules.as_mut().unwrap();
+            let rules = file.rules.last_mut().unwrap();
             let at = rules.payload.0.len() / 2;
             rules.payload.0[at] ^= 1;
             file
@@ -169,7 +169,8 @@ fn forged_exports_are_refused(good: &ExportFile, pinned: &einmal_protocol::wire:
 async fn a_cockpit_that_was_away_catches_up() {
     let world = World::start().await;
     let client = world.house.client().await.unwrap();
-    let einmal::demo::house::House { plan, broker, adapters, cockpit, clock } = world.house;
+    let einmal::demo::house::House { plan, broker, adapters, cockpit, clock, online, stop } =
+        world.house;
     cockpit.stop().await;
     let questions = einmal::demo::registers::questions(&plan.town);
     let ask = application::ask(&questions[7]);
@@ -191,6 +192,7 @@ async fn a_cockpit_that_was_away_catches_up() {
     };
     tokio::time::timeout(Duration::from_secs(15), follow).await.expect("it catches up");
     assert!(received.proven.index() < size);
-    let house = einmal::demo::house::House { plan, broker, adapters, cockpit: again, clock };
+    let cockpit = again;
+    let house = einmal::demo::house::House { plan, broker, adapters, cockpit, clock, online, stop };
     house.stop().await;
 }

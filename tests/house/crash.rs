@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 use einmal::{
     adapter, cockpit,
     demo::plan::{LEDGER, Plan},
+    online::Online,
 };
 use einmal_adapter_kit::Adapter;
 use einmal_cockpit::{keeper::connect_in_process, serve::Running};
@@ -121,6 +122,10 @@ async fn crash(rounds: usize, words: Words) {
 impl Others {
     async fn start(plan: Plan) -> Self {
         let clock = Clock::system();
+        // Once: a broker keeps across its restarts that its deny list is fresh.
+        let online = Online::open(&plan.config("publisher"), clock.clone()).await;
+        let told = online.unwrap_or_else(|exit| panic!("{exit}")).sign().await;
+        assert!(told.unwrap_or_else(|exit| panic!("{exit}")).iter().all(|t| t.problem.is_none()));
         let cockpit = cockpit::start(&plan.config("cockpit"), clock.clone()).await;
         let cockpit = cockpit.unwrap_or_else(|exit| panic!("{exit}"));
         let mut adapters = Vec::new();

@@ -14,6 +14,7 @@ mod blind;
 mod citizen;
 mod client_attacks;
 mod crash;
+mod deny;
 mod foreign;
 mod forgets;
 mod hand_in;

@@ -61,11 +61,11 @@ async fn after_a_restart_the_ledger_still_knows_every_id() {
     let client = house.client().await.unwrap();
     let prepared = client.prepare(&[ask]).await.unwrap().remove(0);
     let received = client.send(&prepared).await.unwrap();
-    let House { plan, broker, adapters, cockpit, clock } = house;
+    let House { plan, broker, adapters, cockpit, clock, online, stop } = house;
     broker.stop().await;
     let config = broker::read(&plan.config("broker")).unwrap();
     let broker = einmal_broker::start(&config, clock.clone()).await.unwrap();
-    let house = House { plan, broker, adapters, cockpit, clock };
+    let house = House { plan, broker, adapters, cockpit, clock, online, stop };
     house.ready().await.unwrap();
     let world = World { house, folder };
     let mut evidence = dial(&world, "it-bremen");

@@ -29,18 +29,22 @@ use crate::world::World;
 
 /// A raw connection as some operator, to send what no honest client would.
 pub(crate) fn dial(world: &World, operator: &str) -> EvidenceServiceClient<Channel> {
+    EvidenceServiceClient::new(channel_as(world, operator))
+        .max_decoding_message_size(4 * 1024 * 1024)
+}
+
+/// A channel to the broker with the certificate of this name.
+pub(crate) fn channel_as(world: &World, name: &str) -> Channel {
     let pki = world.folder.path().join("pki");
     let tls = Tls::load(&TlsFiles {
-        certificate: pki.join(format!("{operator}.pem")),
-        key: pki.join(format!("{operator}.key")),
+        certificate: pki.join(format!("{name}.pem")),
+        key: pki.join(format!("{name}.key")),
         authorities: pki.join("ca.pem"),
         revocations: Vec::new(),
     })
     .unwrap();
     let address = format!("https://{}", world.house.broker.address);
-    let target = Target::broker(&address, "demo.einmal.example");
-    EvidenceServiceClient::new(channel(&target, tls.client).unwrap())
-        .max_decoding_message_size(4 * 1024 * 1024)
+    channel(&Target::broker(&address, "demo.einmal.example"), tls.client).unwrap()
 }
 
 /// The request changed, and signed again with the key of that name.

@@ -228,7 +228,7 @@ async fn faults_credits_and_absence_have_their_reasons() {
     assert_eq!(stage.size(), before);
 
     // One credit: the second of two at once is told to come back.
-    stage.register.wait_ms.store(400, Ordering::SeqCst);
+    stage.register.wait_ms.store(2_000, Ordering::SeqCst);
     let (one, two) = tokio::join!(stage.ask(), stage.ask());
     let busy = [reason(one), reason(two)];
     assert!(busy.contains(&None) && busy.contains(&Some(Reason::RegisterBusy)), "{busy:?}");

@@ -18,7 +18,7 @@ use einmal_peer::{
     random::NoRandomness,
     trust::{self, TrustStoreError},
 };
-use einmal_policy::{Root, root::RootError};
+use einmal_policy::{Root, Trust, root::RootError};
 use einmal_protocol::{
     key::{KeyError, SigningKey},
     seal::SealError,
@@ -35,7 +35,7 @@ use crate::{
     sealing::SealingKeys,
 };
 
-/// Rules, directory and sealing keys are looked at this often.
+/// Sealing keys are looked at this often, and newer trust is asked for each time between.
 const RENEW: Duration = Duration::from_secs(60);
 /// After a stream that lasted, the next is tried at once; then after longer and longer.
 const WAIT_MIN: Duration = Duration::from_millis(100);
@@ -223,16 +223,10 @@ async fn stay_attached(
     }
 }
 
-/// Takes newer rules and directory, if the broker has them: otherwise everything that it permits
-/// by them would be refused here. What is not accepted leaves the trust as it was.
+/// Takes newer rules, directory and deny list, if the broker has them. What is not accepted leaves
+/// the trust as it was.
 async fn renew_trust(shared: &Shared, channel: &Channel) -> Result<(), Status> {
-    let documents = tokio::time::timeout(PUBLISH, trust::fetch(channel.clone()))
-        .await
-        .map_err(|_| Status::deadline_exceeded("the broker does not hand out its trust"))??;
-    if let Err(error) = shared.trust.renew(documents, shared.clock.now_ms()) {
-        tracing::error!(%error, "alarm: the broker's rules or directory are not accepted");
-    }
-    Ok(())
+    shared.trust.poll(channel.clone(), shared.clock.now_ms()).await.map(|_| ())
 }
 
 async fn publish_cards(shared: &Shared, channel: &Channel) -> Result<(), Status> {
@@ -249,8 +243,11 @@ async fn publish_cards(shared: &Shared, channel: &Channel) -> Result<(), Status>
 /// only where the broker fails: the stream is then begun anew.
 async fn keep_fresh(shared: &Shared, channel: &Channel) -> Result<(), Status> {
     loop {
-        tokio::time::sleep(RENEW).await;
-        renew_trust(shared, channel).await?;
+        let keys_are_due = tokio::time::Instant::now() + RENEW;
+        while tokio::time::Instant::now() < keys_are_due {
+            tokio::time::sleep(trust::POLL).await;
+            renew_trust(shared, channel).await?;
+        }
         let now_ms = shared.clock.now_ms();
         let mut changed = false;
         for node in shared.nodes.values() {
@@ -285,6 +282,11 @@ impl Adapter {
     /// shortly after the start and once a day.
     pub async fn hand_in(&self) -> HandedIn {
         self.hand_in.now(&self.shared.seen, &self.shared.trust.current().directory).await
+    }
+
+    /// The rules, directory and deny list that it holds.
+    pub fn trust(&self) -> Arc<Trust> {
+        self.shared.trust.current()
     }
 
     /// Ends: tells the brokers, lets what is open end, closes the streams.

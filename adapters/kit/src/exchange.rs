@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use einmal_policy::{Question, Trust, decide, rules_document::EvidenceType};
+use einmal_policy::{Question, Trust, rules_document::EvidenceType};
 use einmal_protocol::{
     Digest, Reason,
     commitment::Commitment,
@@ -172,11 +172,11 @@ async fn verify(
     let Unverified { request, membership } = unverified;
     let claimed =
         Permit::parse(&open.permit).map_err(|_| Declined::Refused(Reason::PermitDiffers))?;
-    let trust = shared
-        .trust
-        .of_permit(claimed.rules_digest(), claimed.directory_digest(), now_ms)
-        .ok_or(Declined::Refused(Reason::PermitDiffers))?;
-    trust.check_time(now_ms).map_err(Declined::Refused)?;
+    let trust = trust_of(shared, broker, &claimed, now_ms).await?;
+    trust.check_time(now_ms).map_err(|reason| match reason.is_refusal() {
+        true => Declined::Refused(reason),
+        false => Declined::fault(reason.message()),
+    })?;
     let authority = trust
         .directory
         .authority(&request.authority)
@@ -193,7 +193,8 @@ async fn verify(
         return Err(Declined::Refused(Reason::Replayed));
     }
     let question = Question::from(&request);
-    let permit = decide(&trust.rules, &trust.directory, &question, request.digest)
+    let permit = trust
+        .decide(&question, request.digest)
         .map_err(|refused| Declined::Refused(refused.reason))?;
     if permit.bytes() != open.permit {
         return Err(Declined::Refused(Reason::PermitDiffers));
@@ -207,6 +208,24 @@ async fn verify(
     let keeper = keeper_key(shared, broker, &trust, &request.ledger, now_ms).await?;
     let signed_request = open.signed_request;
     Ok(Verified { request, trust, permit, kind, person, keeper, signed_request })
+}
+
+/// The trust that a permit names. A broker may have switched to newer rules a moment ago: then it
+/// is asked for them, rather than refused.
+async fn trust_of(
+    shared: &Shared,
+    broker: &ToBroker,
+    permit: &Permit,
+    now_ms: u64,
+) -> Result<Arc<Trust>, Declined> {
+    let find = || shared.trust.of_permit(permit.rules_digest(), permit.directory_digest(), now_ms);
+    // It is asked as well where the deny list here is not fresh any more.
+    if let Some(trust) = find().filter(|trust| trust.check_time(now_ms).is_ok()) {
+        return Ok(trust);
+    }
+    let polled = shared.trust.poll(broker.channel.clone(), now_ms).await;
+    polled.map_err(|status| Declined::fault(status.message()))?;
+    find().ok_or(Declined::Refused(Reason::PermitDiffers))
 }
 
 /// Opens the person and checks that declared is real (the concrete check).
@@ -321,6 +340,12 @@ async fn reveal(
     let right_ledger = named.is_some_and(|l| l.entry.origin == proven.checkpoint().origin());
     if proven.leaf() != leaf || !right_ledger {
         tracing::error!(broker = broker.broker, "alarm: a proof is for another exchange");
+        return;
+    }
+    // What was denied since it was decided stays here, though it is logged.
+    let newest = shared.trust.current();
+    if newest.not_denied(&Question::from(request)).is_err() || newest.check_time(now_ms).is_err() {
+        tracing::warn!(request.id = %request.id, "not revealed: it was denied meanwhile");
         return;
     }
     // It may have been found out while this exchange waited for its proof.

@@ -20,6 +20,7 @@ use einmal_protocol::{
     key::SigningKey,
     leaf::{Leaf, LeafKind, body_bytes},
     note::{Checkpoint, LedgerKey},
+    permit::Permit,
     person::Person,
     receipt::{self, Proven, ReceiptError},
     record,
@@ -87,8 +88,8 @@ pub struct Client {
     cards: Cards,
     seen: Arc<Seen>,
     hand_in: HandIn,
-    /// Ends what hands in once a day.
-    _daily: DropGuard,
+    /// Ends what hands in once a day, and what asks for newer trust.
+    _tasks: DropGuard,
     channel: Channel,
 }
 
@@ -126,6 +127,8 @@ impl Client {
         let stop = CancellationToken::new();
         let daily = hand_in.clone().daily(Arc::clone(&seen), Arc::clone(&trust), stop.clone());
         tokio::spawn(daily);
+        let polled = (Arc::clone(&trust), channel.clone(), setup.clock.clone());
+        tokio::spawn(stop.clone().run_until_cancelled_owned(poll(polled)));
         Ok(Self {
             clock: setup.clock,
             authority: setup.authority,
@@ -134,7 +137,7 @@ impl Client {
             cards,
             seen,
             hand_in,
-            _daily: stop.drop_guard(),
+            _tasks: stop.drop_guard(),
             channel,
         })
     }
@@ -149,8 +152,27 @@ impl Client {
     /// # Errors
     /// Where the broker does not answer, or they are not accepted.
     pub async fn renew_trust(&self) -> Result<(), ClientError> {
-        let documents = trust::fetch(self.channel.clone()).await?;
-        Ok(self.trust.renew(documents, self.clock.now_ms())?)
+        let offer = trust::fetch(self.channel.clone()).await?;
+        self.trust.renew(offer, self.clock.now_ms()).await?;
+        Ok(())
+    }
+
+    /// The trust that an answer was decided under: the broker may hold newer rules than this
+    /// client held when it asked.
+    async fn trust_of(&self, prepared: &Prepared, permit: &[u8]) -> Arc<Trust> {
+        let Ok(permit) = Permit::parse(permit) else { return Arc::clone(&prepared.trust) };
+        let (rules, directory) = (permit.rules_digest(), permit.directory_digest());
+        if prepared.trust.is_of(rules, directory) {
+            return Arc::clone(&prepared.trust);
+        }
+        let find = || self.trust.of_permit(rules, directory, self.clock.now_ms());
+        if let Some(trust) = find() {
+            return trust;
+        }
+        if let Err(status) = self.trust.poll(self.channel.clone(), self.clock.now_ms()).await {
+            tracing::warn!(message = status.message(), "the broker does not hand out its trust");
+        }
+        find().unwrap_or_else(|| Arc::clone(&prepared.trust))
     }
 
     /// Signs and seals some questions under one signature. Nothing is sent yet.
@@ -177,7 +199,8 @@ impl Client {
         };
         let answer = self.evidence().request_evidence(request).await?.into_inner();
         let note = answer.receipt.as_ref().map(|receipt| receipt.checkpoint.clone());
-        let received = receive::receive(prepared, answer, seen.as_ref())
+        let trust = self.trust_of(prepared, &answer.permit).await;
+        let received = receive::receive(prepared, &trust, answer, seen.as_ref())
             .inspect_err(|error| self.suspect(error, note.as_deref(), &prepared.ledger_key))?;
         self.seen.advance(received.proven.checkpoint(), seen.as_ref())?;
         Ok(received)
@@ -305,5 +328,15 @@ impl Client {
         let now_ms = self.clock.now_ms();
         let key = self.cards.key_or_fetch(participant, &trust.directory, &self.channel, now_ms);
         Ok(key.await?)
+    }
+}
+
+/// Takes newer rules, directory and deny list while the client lasts.
+async fn poll((trust, channel, clock): (Arc<TrustStore>, Channel, Clock)) {
+    loop {
+        tokio::time::sleep(trust::POLL).await;
+        if let Err(status) = trust.poll(channel.clone(), clock.now_ms()).await {
+            tracing::debug!(message = status.message(), "the broker does not hand out its trust");
+        }
     }
 }

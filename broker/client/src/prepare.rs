@@ -4,11 +4,10 @@
 use std::sync::Arc;
 
 use einmal_peer::random;
-use einmal_policy::{Question, Trust, decide};
+use einmal_policy::{Question, Trust};
 use einmal_protocol::{
-    Digest, RequestId, batch,
+    Digest, Reason, RequestId, batch,
     note::LedgerKey,
-    permit::Permit,
     record,
     request::Unverified,
     seal::{Aad, SealKind, SealingPrivateKey},
@@ -33,8 +32,6 @@ pub struct Prepared {
     pub(crate) ledger_key: LedgerKey,
     pub(crate) reply_key: SealingPrivateKey,
     pub(crate) trust: Arc<Trust>,
-    /// What our own rules decide, where they permit it.
-    pub(crate) permit: Option<Permit>,
 }
 
 impl std::fmt::Debug for Prepared {
@@ -54,7 +51,10 @@ struct Draft {
 
 pub(crate) async fn prepare(client: &Client, asks: &[Ask]) -> Result<Vec<Prepared>, ClientError> {
     let trust = client.trust.current();
-    trust.check_time(client.clock.now_ms()).map_err(|_| ClientError::Expired)?;
+    // Whether its deny list is fresh is the broker's and the register's to say.
+    if trust.check_time(client.clock.now_ms()) == Err(Reason::RulesExpired) {
+        return Err(ClientError::Expired);
+    }
     let ledger = trust
         .directory
         .document()
@@ -77,7 +77,6 @@ pub(crate) async fn prepare(client: &Client, asks: &[Ask]) -> Result<Vec<Prepare
             let signed_request = signed.encode_to_vec();
             // Reading it back is the same check that everybody else will make.
             let request = Unverified::parse(&signed_request)?.request.digest;
-            let permit = decide(&trust.rules, &trust.directory, &draft.question, request).ok();
             Ok(Prepared {
                 id: draft.id,
                 signed_request,
@@ -88,7 +87,6 @@ pub(crate) async fn prepare(client: &Client, asks: &[Ask]) -> Result<Vec<Prepare
                 ledger_key: ledger.key.clone(),
                 reply_key: draft.reply_key,
                 trust: Arc::clone(&trust),
-                permit,
             })
         })
         .collect()

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use einmal_policy::{Trust, decide};
 use einmal_protocol::{
     Digest, RequestId,
     commitment::Commitment,
@@ -45,14 +46,16 @@ impl std::fmt::Debug for Received {
 
 pub(crate) fn receive(
     prepared: &Prepared,
+    trust: &Trust,
     answer: RequestEvidenceResponse,
     seen: Option<&Checkpoint>,
 ) -> Result<Received, ClientError> {
-    let Prepared { trust, question, .. } = prepared;
+    let question = &prepared.question;
     let unknown = |what, id: &str| ClientError::Unknown { what, id: id.to_owned() };
-    let permit = prepared.permit.as_ref().ok_or(ClientError::Misbehaved(
-        "our own rules do not permit what the broker answered; renew the trust",
-    ))?;
+    let permit = decide(&trust.rules, &trust.directory, question, prepared.request);
+    let permit = permit.map_err(|_| {
+        ClientError::Misbehaved("our own rules do not permit what the broker answered")
+    })?;
     if permit.bytes() != answer.permit {
         return Err(ClientError::Misbehaved("the permit is not what our own rules decide"));
     }

@@ -1,23 +1,30 @@
 // SPDX-License-Identifier: EUPL-1.2
 //! The trust a party holds: verified from the pinned root, remembered across restarts, and for
-//! ten minutes beside the one before, so that a switch drops no exchange.
+//! ten minutes beside those before, so that a switch drops no exchange.
 
 use std::{
+    collections::VecDeque,
     path::{Path, PathBuf},
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, Mutex, PoisonError, RwLock},
+    time::Duration,
 };
 
 use einmal_policy::{
     Trust, TrustState,
-    trust::{Documents, TrustError},
+    documents::{self, Documents, Offer},
+    trust::TrustError,
 };
 use einmal_protocol::{
     Digest,
     wire::{
-        directory::v1::{GetTrustRequest, directory_service_client::DirectoryServiceClient},
+        directory::v1::{
+            GetTrustRequest, GetTrustResponse, PublishTrustRequest, PublishTrustResponse,
+            directory_service_client::DirectoryServiceClient,
+        },
         v1::Envelope,
     },
 };
+use prost::Message;
 use tonic::transport::Channel;
 
 use crate::{
@@ -25,24 +32,48 @@ use crate::{
     files::{self, FileError},
 };
 
-/// How long the trust before the current one still counts.
+/// How long the trusts before the current one still count.
 pub const OVERLAP_MS: u64 = 10 * 60_000;
-/// Rules and directory together may be this long.
-const TRUST_MAX: usize = 48 * 1024 * 1024;
+/// Newer documents are asked for this often: twice within the ten seconds in which a denial is to
+/// be known everywhere.
+pub const POLL: Duration = Duration::from_secs(5);
+/// A broker may take so long to answer.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// All documents together may be this long.
+pub const TRUST_MAX: usize = 48 * 1024 * 1024;
+/// So many trusts of before are kept at most.
+const BEFORE_MAX: usize = 8;
 
 /// Holds the current trust.
 pub struct TrustStore {
     pinned: Envelope,
     state_file: PathBuf,
+    /// Held while new documents are verified, which may take seconds; what is held is read
+    /// meanwhile.
+    renewing: Mutex<()>,
     held: RwLock<Held>,
 }
 
+#[derive(Clone)]
 struct Held {
     state: TrustState,
-    documents: Documents,
+    documents: Arc<Documents>,
+    digests: Arc<[Digest]>,
     current: Arc<Trust>,
-    /// The one before, and when it was replaced.
-    before: Option<(Arc<Trust>, u64)>,
+    /// Those before, and when each was replaced; the newest first.
+    before: VecDeque<(Arc<Trust>, u64)>,
+}
+
+impl Held {
+    fn new(
+        state: TrustState,
+        documents: Documents,
+        trust: Trust,
+        before: VecDeque<(Arc<Trust>, u64)>,
+    ) -> Self {
+        let digests = documents.digests().into();
+        Self { state, documents: Arc::new(documents), digests, current: Arc::new(trust), before }
+    }
 }
 
 impl std::fmt::Debug for TrustStore {
@@ -52,13 +83,14 @@ impl std::fmt::Debug for TrustStore {
 }
 
 impl TrustStore {
-    /// Verifies documents against the pinned root and what the state file remembers.
+    /// Verifies documents against the pinned root and what the state file remembers. Documents
+    /// that were accepted before lie beside it, and are taken where they are newer.
     ///
     /// # Errors
-    /// Where the documents are not accepted, or the state cannot be read or written.
+    /// Where no documents are accepted, or the state cannot be read or written.
     pub fn open(
         pinned: Envelope,
-        documents: Documents,
+        offer: impl Into<Offer>,
         state_file: &Path,
         now_ms: u64,
     ) -> Result<Self, TrustStoreError> {
@@ -68,28 +100,102 @@ impl TrustStore {
             }
             None => TrustState::default(),
         };
-        let (trust, state) = Trust::accept(&pinned, &documents, &state, now_ms)?;
-        remember(state_file, &state)?;
-        let held = Held { state, documents, current: Arc::new(trust), before: None };
-        Ok(Self { pinned, state_file: state_file.to_owned(), held: RwLock::new(held) })
+        let kept = kept(state_file)?;
+        // What was accepted and is still good says what newer rules and deny lists change.
+        let before = kept.as_ref().and_then(|documents| {
+            Trust::accept(&pinned, documents, (&state, None), now_ms).ok().map(|(trust, _)| trust)
+        });
+        let offer = offer.into();
+        let mut documents = kept.unwrap_or_default().with(&offer);
+        let known = (&state, before.as_ref());
+        let mut accepted = Trust::accept(&pinned, &documents, known, now_ms);
+        if before.is_none() && accepted.is_err() {
+            // What was kept is of no use any more, say because another root was pinned since.
+            documents = Documents::default().with(&offer);
+            accepted = Trust::accept(&pinned, &documents, (&state, None), now_ms);
+        }
+        let (trust, state) = accepted?;
+        remember(state_file, &documents, &state)?;
+        let held = Held::new(state, documents, trust, VecDeque::new());
+        Ok(Self {
+            pinned,
+            state_file: state_file.to_owned(),
+            renewing: Mutex::default(),
+            held: RwLock::new(held),
+        })
     }
 
-    /// Takes newer documents. The state is durable before they count.
+    /// Takes newer documents, away from the event loop. They are durable before they count.
+    /// Answers whether anything changed.
     ///
     /// # Errors
     /// Where they are not accepted; what was held before goes on.
-    pub fn renew(&self, documents: Documents, now_ms: u64) -> Result<(), TrustStoreError> {
-        let mut held = self.held.write().unwrap_or_else(PoisonError::into_inner);
-        if documents == held.documents {
-            return Ok(());
+    pub async fn renew(
+        self: &Arc<Self>,
+        offer: Offer,
+        now_ms: u64,
+    ) -> Result<bool, TrustStoreError> {
+        let this = Arc::clone(self);
+        tokio::task::spawn_blocking(move || this.take(&offer, now_ms))
+            .await
+            .map_err(|_| TrustStoreError::Interrupted)?
+    }
+
+    fn take(&self, offer: &Offer, now_ms: u64) -> Result<bool, TrustStoreError> {
+        let _alone = self.renewing.lock().unwrap_or_else(PoisonError::into_inner);
+        let held = self.held();
+        let documents = held.documents.with(offer);
+        if documents == *held.documents {
+            return Ok(false);
         }
-        let (trust, state) = Trust::accept(&self.pinned, &documents, &held.state, now_ms)?;
-        remember(&self.state_file, &state)?;
-        let before = std::mem::replace(&mut held.current, Arc::new(trust));
-        held.before = Some((before, now_ms));
-        held.state = state;
-        held.documents = documents;
-        Ok(())
+        let known = (&held.state, Some(&*held.current));
+        let (trust, state) = Trust::accept(&self.pinned, &documents, known, now_ms)?;
+        remember(&self.state_file, &documents, &state)?;
+        let mut before = held.before;
+        if !trust.is_of(held.current.rules.digest(), held.current.directory.digest()) {
+            tracing::info!(
+                rules = trust.rules.document().version,
+                directory = trust.directory.document().version,
+                "rules or directory changed"
+            );
+            before.push_front((held.current, now_ms));
+        }
+        before.retain(|(_, since)| now_ms < since.saturating_add(OVERLAP_MS));
+        before.truncate(BEFORE_MAX);
+        // What is forbidden now is forbidden under the rules of before, too.
+        for (earlier, _) in &mut before {
+            *earlier = Arc::new(earlier.with_the_deny_list_of(&trust));
+        }
+        let held = Held::new(state, documents, trust, before);
+        *self.held.write().unwrap_or_else(PoisonError::into_inner) = held;
+        Ok(true)
+    }
+
+    /// Asks a broker for newer documents, and takes them.
+    ///
+    /// # Errors
+    /// Where the broker does not answer.
+    pub async fn poll(
+        self: &Arc<Self>,
+        channel: Channel,
+        now_ms: u64,
+    ) -> Result<bool, tonic::Status> {
+        let digests = Arc::clone(&self.held.read().unwrap_or_else(PoisonError::into_inner).digests);
+        let offer = tokio::time::timeout(PATIENCE, ask(channel, &digests)).await;
+        let offer = offer.map_err(|_| {
+            tonic::Status::deadline_exceeded("the broker does not hand out its trust")
+        })??;
+        if offer.is_empty() {
+            return Ok(false);
+        }
+        Ok(self.renew(offer, now_ms).await.unwrap_or_else(|error| {
+            tracing::error!(%error, "alarm: the broker's documents are not accepted");
+            false
+        }))
+    }
+
+    fn held(&self) -> Held {
+        self.held.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The current trust.
@@ -98,8 +204,21 @@ impl TrustStore {
     }
 
     /// The documents, to hand on.
-    pub fn documents(&self) -> Documents {
-        self.held.read().unwrap_or_else(PoisonError::into_inner).documents.clone()
+    pub fn documents(&self) -> Arc<Documents> {
+        Arc::clone(&self.held.read().unwrap_or_else(PoisonError::into_inner).documents)
+    }
+
+    /// The documents that somebody does not hold yet, by the digests of those that they hold.
+    pub fn unknown(&self, known: &[Vec<u8>]) -> Offer {
+        let held = self.held.read().unwrap_or_else(PoisonError::into_inner);
+        let (documents, digests) = (Arc::clone(&held.documents), Arc::clone(&held.digests));
+        drop(held);
+        documents::unknown(&documents, &digests, known)
+    }
+
+    /// Versions and digests of what is held.
+    pub fn state(&self) -> TrustState {
+        self.held.read().unwrap_or_else(PoisonError::into_inner).state.clone()
     }
 
     /// The pinned root.
@@ -107,43 +226,73 @@ impl TrustStore {
         &self.pinned
     }
 
-    /// The trust that a permit was decided under: the current one, or for ten minutes the one
-    /// before.
+    /// The trust that a permit was decided under: the current one, or for ten minutes one before.
     pub fn of_permit(&self, rules: Digest, directory: Digest, now_ms: u64) -> Option<Arc<Trust>> {
         let held = self.held.read().unwrap_or_else(PoisonError::into_inner);
         if held.current.is_of(rules, directory) {
             return Some(Arc::clone(&held.current));
         }
         held.before
-            .as_ref()
+            .iter()
             .filter(|(_, since)| now_ms < since.saturating_add(OVERLAP_MS))
-            .filter(|(trust, _)| trust.is_of(rules, directory))
+            .find(|(trust, _)| trust.is_of(rules, directory))
             .map(|(trust, _)| Arc::clone(trust))
     }
 }
 
-fn remember(path: &Path, state: &TrustState) -> Result<(), FileError> {
+fn documents_file(state_file: &Path) -> PathBuf {
+    state_file.with_extension("documents")
+}
+
+/// The documents that were accepted last.
+fn kept(state_file: &Path) -> Result<Option<Documents>, FileError> {
+    let path = documents_file(state_file);
+    let Some(bytes) = files::read_if_there(&path)? else { return Ok(None) };
+    let answer =
+        GetTrustResponse::decode(bytes.as_slice()).map_err(|error| FileError::new(&path, error))?;
+    Ok(Some(Documents::default().with(&answer.into())))
+}
+
+/// The documents first: after a crash in between, they are newer than the state, which is no
+/// rollback.
+fn remember(path: &Path, documents: &Documents, state: &TrustState) -> Result<(), FileError> {
+    let answer = GetTrustResponse::from(Offer::from(documents.clone()));
+    files::replace(&documents_file(path), &answer.encode_to_vec())?;
     let bytes = serde_json::to_vec_pretty(state).map_err(|error| FileError::new(path, error))?;
     files::replace(path, &bytes)
 }
 
-/// Asks a broker for the documents. They are worth nothing until they are verified.
+/// Asks a broker for all its documents. They are worth nothing until they are verified.
 ///
 /// # Errors
 /// Where the broker does not answer.
-pub async fn fetch(channel: Channel) -> Result<Documents, tonic::Status> {
+pub async fn fetch(channel: Channel) -> Result<Offer, tonic::Status> {
+    ask(channel, &[]).await
+}
+
+/// Gives a broker newer documents.
+///
+/// # Errors
+/// Where it does not answer, or does not accept them.
+pub async fn publish(
+    channel: Channel,
+    offer: Offer,
+) -> Result<PublishTrustResponse, tonic::Status> {
+    let request = PublishTrustRequest::from(offer);
+    let mut client = DirectoryServiceClient::new(channel).max_encoding_message_size(TRUST_MAX);
+    let published = tokio::time::timeout(PATIENCE, client.publish_trust(request)).await;
+    let late = |_| tonic::Status::deadline_exceeded("the broker does not take the documents");
+    Ok(published.map_err(late)??.into_inner())
+}
+
+async fn ask(channel: Channel, known: &[Digest]) -> Result<Offer, tonic::Status> {
+    let known = known.iter().map(|digest| digest.to_vec()).collect();
     let answer = DirectoryServiceClient::new(channel)
         .max_decoding_message_size(TRUST_MAX)
         .max_encoding_message_size(MESSAGE_MAX)
-        .get_trust(GetTrustRequest {})
-        .await?
-        .into_inner();
-    let missing = || tonic::Status::unavailable("the broker has no rules or directory");
-    Ok(Documents {
-        roots: answer.roots,
-        rules: answer.rules.ok_or_else(missing)?,
-        directory: answer.directory.ok_or_else(missing)?,
-    })
+        .get_trust(GetTrustRequest { known })
+        .await?;
+    Ok(answer.into_inner().into())
 }
 
 /// Why there is no trust.
@@ -155,4 +304,7 @@ pub enum TrustStoreError {
     /// State file.
     #[error(transparent)]
     File(#[from] FileError),
+    /// This process is about to end.
+    #[error("the documents were not verified to the end")]
+    Interrupted,
 }

@@ -26,7 +26,7 @@ fn list<T: DeserializeOwned>(name: &str) -> Vec<T> {
     file.remove(&name.replace('-', "_")).unwrap()
 }
 
-fn deployed() -> Vec<u8> {
+pub(crate) fn deployed() -> Vec<u8> {
     let files = fs::read_dir(folder().join("policies")).unwrap();
     let mut paths: Vec<PathBuf> = files.map(|entry| entry.unwrap().path()).collect();
     paths.sort();
@@ -67,7 +67,7 @@ fn parse_directory(document: &Value) -> Directory {
     Directory::parse(&serde_json::to_vec(document).unwrap()).unwrap()
 }
 
-fn offices() -> Directory {
+pub(crate) fn offices() -> Directory {
     parse_directory(&directory(
         &[
             ("elterngeld", "labour-social", &["parental-allowance-office"]),
@@ -84,7 +84,7 @@ fn offices() -> Directory {
     ))
 }
 
-fn question() -> Question {
+pub(crate) fn question() -> Question {
     Question {
         authority: "elterngeld".into(),
         register: "standesamt".into(),
@@ -395,7 +395,7 @@ fn explain_whole(
     };
     let crosses_areas = asker.area != directory.register(&question.register).unwrap().entry.area;
     let kind = rules.evidence_type(&question.evidence_type).unwrap();
-    let whole = Slice::new(rules, &asker, kind, rules.all_policies().iter().cloned()).unwrap();
+    let whole = Slice::new(rules, &asker, kind, rules.policies().iter().cloned()).unwrap();
     let decide = |field: &String| whole.decide(rules, &asker, kind, field, question, crosses_areas);
     let fields = question.fields.iter().map(decide).collect::<Result<_, _>>();
     Ok(Explanation { crosses_areas, fields: fields.map_err(|_| Reason::PolicyError)? })

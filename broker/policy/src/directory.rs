@@ -246,6 +246,29 @@ impl Directory {
         Ok(Self { document, digest, operators, authorities, registers, keepers, ledgers })
     }
 
+    /// This directory, where some keys sign nothing that counts and some operators carry for
+    /// nobody. It keeps its digest: permits name what was signed.
+    #[must_use]
+    pub fn without(&self, keys: &BTreeSet<PublicKey>, operators: &BTreeSet<&str>) -> Self {
+        let mut this = self.clone();
+        let allowed = |carries: &mut Vec<String>| {
+            carries.retain(|operator| !operators.contains(operator.as_str()));
+        };
+        for found in this.authorities.values_mut() {
+            found.keys.retain(|key| !keys.contains(key));
+            allowed(&mut found.entry.operators);
+        }
+        for found in this.registers.values_mut() {
+            found.keys.retain(|key| !keys.contains(key));
+            allowed(&mut found.entry.operators);
+        }
+        for found in this.keepers.values_mut() {
+            found.keys.retain(|key| !keys.contains(key));
+        }
+        this.operators.retain(|operator, _| !operators.contains(operator.as_str()));
+        this
+    }
+
     /// The document.
     pub fn document(&self) -> &DirectoryDocument {
         &self.document

@@ -219,6 +219,12 @@ impl Root {
         Ok(())
     }
 
+    /// The ids of each role's keys.
+    pub fn key_ids(&self) -> BTreeMap<Role, Vec<String>> {
+        let ids = |keys: &[PublicKey]| keys.iter().map(PublicKey::id).collect();
+        self.keys.iter().map(|(role, (keys, _))| (*role, ids(keys))).collect()
+    }
+
     /// The document.
     pub fn document(&self) -> &RootDocument {
         &self.document

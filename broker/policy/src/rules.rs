@@ -78,6 +78,10 @@ impl Rules {
     pub fn parse(payload: &[u8]) -> Result<Self, RulesError> {
         let document: RulesDocument =
             serde_json::from_slice(payload).map_err(|error| RulesError::Form(error.to_string()))?;
+        if (document.version > 1) != document.change.is_some() {
+            let problem = "`change` is missing, or there in version 1: build with --previous";
+            return Err(RulesError::Form(problem.to_owned()));
+        }
         let digest = Digest::of(payload);
         let (schema, policies) = compile(&document)?;
         let texts = policies.iter().map(text_of).collect::<Result<_, _>>()?;
@@ -140,6 +144,13 @@ impl Rules {
         self.purpose(id).filter(|_| !self.document.purposes.iter().any(narrower))
     }
 
+    /// A purpose and all broader ones.
+    pub(crate) fn with_broader<'a>(&'a self, id: &'a str) -> Vec<&'a str> {
+        let broader = |id: &&'a str| self.purposes.get(*id)?.parent.as_deref();
+        // Parents stand before their children, so this ends.
+        std::iter::successors(Some(id), broader).collect()
+    }
+
     /// What a policy says to people.
     pub fn policy(&self, id: &str) -> Option<&PolicyText> {
         self.texts.get(id)
@@ -149,8 +160,8 @@ impl Rules {
         &self.schema
     }
 
-    #[cfg(test)]
-    pub(crate) fn all_policies(&self) -> &[Policy] {
+    /// All policies, each under its `@id`.
+    pub(crate) fn policies(&self) -> &[Policy] {
         &self.policies
     }
 

@@ -4,6 +4,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::change::Change;
+
 /// One version of the rules.
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields)]
@@ -13,6 +15,9 @@ pub struct RulesDocument {
     /// SHA-256 (hex) of the previous version's payload; absent in version 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub previous: Option<String>,
+    /// What it does to the version before, derived again on acceptance; absent in version 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub change: Option<Change>,
     /// UTC milliseconds.
     pub issued_at_ms: u64,
     /// UTC milliseconds; refused after that.

@@ -19,14 +19,14 @@ const AUTHORITY: [u8; 1] = [11];
 
 /// One set of documents before it is signed.
 #[derive(Clone)]
-struct Edition {
-    roots: Vec<(RootDocument, Vec<u8>)>,
-    rules: Value,
-    directory: Value,
+pub(super) struct Edition {
+    pub(super) roots: Vec<(RootDocument, Vec<u8>)>,
+    pub(super) rules: Value,
+    pub(super) directory: Value,
 }
 
 impl Edition {
-    fn first() -> Self {
+    pub(super) fn first() -> Self {
         Self {
             roots: Vec::new(),
             rules: json!({
@@ -42,7 +42,7 @@ impl Edition {
     }
 
     /// The next version of one document, chained to the one here.
-    fn next(&self, what: &str) -> Self {
+    pub(super) fn next(&self, what: &str) -> Self {
         let mut next = self.clone();
         let (document, version) = match what {
             "rules" => (&mut next.rules, &self.rules),
@@ -50,11 +50,14 @@ impl Edition {
         };
         document["previous"] = json!(digest_of(version));
         document["version"] = json!(version["version"].as_u64().unwrap() + 1);
+        if what == "rules" {
+            document["change"] = json!("text_only");
+        }
         next
     }
 
     /// With a root 2 that changes what `change` changes.
-    fn with_root(&self, change: impl Fn(&mut RootDocument), seeds: &[u8]) -> Self {
+    pub(super) fn with_root(&self, change: impl Fn(&mut RootDocument), seeds: &[u8]) -> Self {
         let mut root = root_document();
         root.version = 2;
         root.previous = Some(digest_of(&root_document()));
@@ -62,37 +65,38 @@ impl Edition {
         Self { roots: vec![(root, seeds.to_vec())], ..self.clone() }
     }
 
-    fn signed(&self) -> Documents {
+    pub(super) fn signed(&self) -> Documents {
         self.signed_by(&BOTH, &AUTHORITY)
     }
 
-    fn signed_by(&self, rules: &[u8], directory: &[u8]) -> Documents {
+    pub(super) fn signed_by(&self, rules: &[u8], directory: &[u8]) -> Documents {
         Documents {
             roots: self
                 .roots
                 .iter()
                 .map(|(root, seeds)| sign(root, payload_type::ROOT, seeds))
                 .collect(),
-            rules: sign(&self.rules, payload_type::RULES, rules),
+            rules: vec![sign(&self.rules, payload_type::RULES, rules)],
             directory: sign(&self.directory, payload_type::DIRECTORY, directory),
+            ..Documents::default()
         }
     }
 }
 
-fn digest_of(document: &impl Serialize) -> String {
+pub(super) fn digest_of(document: &impl Serialize) -> String {
     Digest::of(&serde_json::to_vec(document).unwrap()).to_hex()
 }
 
-fn pinned() -> Envelope {
+pub(super) fn pinned() -> Envelope {
     sign(&root_document(), payload_type::ROOT, &[1, 2])
 }
 
-fn accept(documents: &Documents, state: &TrustState) -> Result<TrustState, TrustError> {
-    Trust::accept(&pinned(), documents, state, 0).map(|(_, state)| state)
+pub(super) fn accept(documents: &Documents, state: &TrustState) -> Result<TrustState, TrustError> {
+    Trust::accept(&pinned(), documents, (state, None), 0).map(|(_, state)| state)
 }
 
 /// By somebody who saw nothing before.
-fn accept_fresh(documents: &Documents) -> Result<TrustState, TrustError> {
+pub(super) fn accept_fresh(documents: &Documents) -> Result<TrustState, TrustError> {
     accept(documents, &TrustState::default())
 }
 
@@ -100,7 +104,7 @@ fn under_signed(role: Role) -> RootError {
     RootError::UnderSigned { role, got: 0, threshold: 1 }
 }
 
-fn rollback(what: &'static str, got: u64, accepted: u64) -> TrustError {
+pub(super) fn rollback(what: &'static str, got: u64, accepted: u64) -> TrustError {
     ChainError::Rollback { what, got, accepted }.into()
 }
 
@@ -138,7 +142,7 @@ fn one_key_twice_is_one_signature() {
     strict.roles.get_mut(&Role::RegisterAuthority).unwrap().threshold = 2;
     let pinned = sign(&strict, payload_type::ROOT, &[1, 2]);
     let accept = |documents: &Documents| {
-        Trust::accept(&pinned, documents, &TrustState::default(), 0).map(|_| ())
+        Trust::accept(&pinned, documents, (&TrustState::default(), None), 0).map(|_| ())
     };
     let first = Edition::first();
     assert_eq!(accept(&first.signed_by(&[11, 12, 21], &[12, 11])), Ok(()));
@@ -159,9 +163,9 @@ fn one_key_twice_is_one_signature() {
 #[test]
 fn one_changed_byte_is_refused() {
     let good = Edition::first().signed();
-    for at in (0..good.rules.payload.len()).step_by(7) {
+    for at in (0..good.rules[0].payload.len()).step_by(7) {
         let mut documents = good.clone();
-        documents.rules.payload[at] ^= 1;
+        documents.rules[0].payload[at] ^= 1;
         assert!(matches!(accept_fresh(&documents), Err(TrustError::RulesSignature(_))), "{at}");
     }
     for at in (0..good.directory.payload.len()).step_by(7) {
@@ -173,7 +177,7 @@ fn one_changed_byte_is_refused() {
     let mut root = pinned();
     root.payload[20] ^= 1;
     assert!(matches!(
-        Trust::accept(&root, &good, &TrustState::default(), 0),
+        Trust::accept(&root, &good, (&TrustState::default(), None), 0),
         Err(TrustError::Root(_))
     ));
 }
@@ -183,7 +187,8 @@ fn no_document_passes_for_another() {
     let first = Edition::first();
     let good = first.signed();
     let refused = |rules: Envelope, directory: Envelope| {
-        accept_fresh(&Documents { roots: Vec::new(), rules, directory }).unwrap_err()
+        accept_fresh(&Documents { rules: vec![rules], directory, ..Documents::default() })
+            .unwrap_err()
     };
     // Rules in an envelope of type directory, in both places.
     let disguised = sign(&first.rules, payload_type::DIRECTORY, &BOTH);
@@ -192,7 +197,7 @@ fn no_document_passes_for_another() {
         TrustError::RulesSignature(RootError::Envelope(_))
     ));
     assert!(matches!(
-        refused(good.rules.clone(), disguised.clone()),
+        refused(good.rules[0].clone(), disguised.clone()),
         TrustError::Directory(DirectoryError::Form(_))
     ));
     // The label put right afterwards is not what was signed.
@@ -202,7 +207,7 @@ fn no_document_passes_for_another() {
         TrustError::RulesSignature(under_signed(Role::RegisterAuthority))
     );
     assert!(matches!(
-        refused(good.rules.clone(), good.rules),
+        refused(good.rules[0].clone(), good.rules[0].clone()),
         TrustError::DirectorySignature(RootError::Envelope(_))
     ));
 }
@@ -210,7 +215,7 @@ fn no_document_passes_for_another() {
 #[test]
 fn nothing_is_trusted_after_its_end() {
     let documents = Edition::first().signed();
-    let at = |now| Trust::accept(&pinned(), &documents, &TrustState::default(), now);
+    let at = |now| Trust::accept(&pinned(), &documents, (&TrustState::default(), None), now);
     let (trust, _) = at(599).unwrap();
     let over = |error: TrustError| match error {
         TrustError::Chain(ChainError::Expired { what, .. })
@@ -220,8 +225,8 @@ fn nothing_is_trusted_after_its_end() {
     assert_eq!(over(at(600).unwrap_err()), "directory");
     assert_eq!(over(at(800).unwrap_err()), "rules");
     assert_eq!(over(at(1_000).unwrap_err()), "root");
-    // What was accepted in time ends too.
-    assert_eq!(trust.check_time(599), Ok(()));
+    // What was accepted in time ends too; before that, what is missing is a fresh deny list.
+    assert_eq!(trust.check_time(599), Err(Reason::DenyListStale));
     for now in [600, 800, 1_000, u64::MAX] {
         assert_eq!(trust.check_time(now), Err(Reason::RulesExpired));
     }
@@ -303,7 +308,10 @@ fn the_past_counts_signatures_and_not_the_clock() {
     let past = Trust::of_the_past(&pinned(), &documents).unwrap();
     assert!(past.check_time(5_000).is_err());
     assert!(
-        past.is_of(Digest::of(&documents.rules.payload), Digest::of(&documents.directory.payload))
+        past.is_of(
+            Digest::of(&documents.rules[0].payload),
+            Digest::of(&documents.directory.payload)
+        )
     );
     assert!(!past.is_of(past.directory.digest(), past.rules.digest()));
     let unsigned = Edition::first().signed_by(&[11], &AUTHORITY);

@@ -112,15 +112,25 @@ impl Attachments {
         by_register.contains_key(register)
     }
 
-    /// Opens an exchange at a register, on the stream whose turn it is among those with credit.
+    /// Opens an exchange at a register, on the stream whose turn it is among those with credit
+    /// whose operator may still carry for the register.
     ///
     /// # Errors
     /// Where nobody is attached or nobody has credit.
-    pub fn open(&self, register: &str) -> Result<OpenExchange, Failure> {
+    pub fn open(
+        &self,
+        register: &str,
+        may_carry: impl Fn(&str) -> bool,
+    ) -> Result<OpenExchange, Failure> {
         let by_register = self.by_register.read().unwrap_or_else(PoisonError::into_inner);
-        let streams =
-            by_register.get(register).ok_or_else(|| Failure::fault(Reason::RegisterNotAttached))?;
-        let count = streams.len().max(1);
+        let not_attached = || Failure::fault(Reason::RegisterNotAttached);
+        let attached = by_register.get(register).ok_or_else(not_attached)?;
+        let streams: Vec<&Arc<Attachment>> =
+            attached.iter().filter(|attachment| may_carry(&attachment.operator)).collect();
+        if streams.is_empty() {
+            return Err(not_attached());
+        }
+        let count = streams.len();
         let turn = usize::try_from(self.turn.fetch_add(1, Ordering::Relaxed) % count as u64);
         let turn = turn.unwrap_or_default();
         streams
@@ -128,7 +138,7 @@ impl Attachments {
             .cycle()
             .skip(turn)
             .take(count)
-            .find_map(Attachment::open)
+            .find_map(|attachment| attachment.open())
             .ok_or_else(|| Failure::fault(Reason::RegisterBusy))
     }
 

@@ -5,7 +5,7 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use einmal_peer::TlsFiles;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 /// `broker.toml`.
 #[derive(Clone, Debug, Deserialize)]
@@ -26,10 +26,15 @@ pub struct BrokerConfig {
     /// Newer roots in order, if any.
     #[serde(default)]
     pub newer_roots: Vec<PathBuf>,
-    /// The signed rules.
-    pub rules: PathBuf,
-    /// The signed directory.
+    /// The signed rules: those that both roles signed and, if any, those that only narrow them, in
+    /// order. Newer ones that were published since count instead.
+    #[serde(deserialize_with = "one_or_more")]
+    pub rules: Vec<PathBuf>,
+    /// The signed directory; a newer one that was published since counts instead.
     pub directory: PathBuf,
+    /// The signed deny list to begin with; left out: until one is published, all is refused.
+    #[serde(default)]
+    pub deny: Option<PathBuf>,
     /// Folder for trusted state and key cards.
     pub state: PathBuf,
     /// The ledger.
@@ -37,6 +42,20 @@ pub struct BrokerConfig {
     /// Limits; all have defaults.
     #[serde(default)]
     pub limits: Limits,
+}
+
+/// One path, or a list of them.
+fn one_or_more<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<PathBuf>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Paths {
+        One(PathBuf),
+        More(Vec<PathBuf>),
+    }
+    Ok(match Paths::deserialize(from)? {
+        Paths::One(path) => vec![path],
+        Paths::More(paths) => paths,
+    })
 }
 
 /// `[ledger]`

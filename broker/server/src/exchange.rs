@@ -12,7 +12,7 @@ use std::{
 
 use einmal_ledger::{AppendError, NewEntry};
 use einmal_peer::SpiffeId;
-use einmal_policy::{Question, decide};
+use einmal_policy::Question;
 use einmal_protocol::{
     Digest, Reason,
     commitment::Commitment,
@@ -211,10 +211,9 @@ async fn run(
 /// Step 2: the rules decide, per field. The same pure function as at the register.
 fn permit(authenticated: &Authenticated) -> Result<Permitted, Failure> {
     let Authenticated { request, trust, .. } = authenticated;
-    let permit =
-        decide(&trust.rules, &trust.directory, &Question::from(request), request.digest).map_err(
-            |refused| Failure { fields: refused.fields, ..Failure::refused(refused.reason) },
-        )?;
+    let permit = trust.decide(&Question::from(request), request.digest).map_err(|refused| {
+        Failure { fields: refused.fields, ..Failure::refused(refused.reason) }
+    })?;
     let kind = trust
         .rules
         .evidence_type(&request.evidence_type)
@@ -244,7 +243,11 @@ async fn commit_log_reveal(
     let Ok(_place) = Arc::clone(&broker.in_flight).try_acquire_owned() else {
         return Err(Failure::refused(Reason::BrokerBusy));
     };
-    let mut open = broker.attachments.open(&permitted.authenticated.request.register)?;
+    let Authenticated { request, trust, .. } = &permitted.authenticated;
+    // It may have been denied, or have left the directory, since it attached.
+    let may_carry =
+        |operator: &str| trust.directory.may_carry_for_register(operator, &request.register);
+    let mut open = broker.attachments.open(&request.register, may_carry)?;
     let committed = commit(broker, &mut open, asked.sealed_person, permitted).await?;
     let entry = log(broker, &committed, logged).await?;
     let receipt = {

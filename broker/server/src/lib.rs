@@ -53,6 +53,8 @@ pub struct Broker {
     pub in_flight: Arc<Semaphore>,
     /// How many may read bodies at once.
     pub readers: Arc<Semaphore>,
+    /// How many may publish documents at once.
+    pub publishers: Arc<Semaphore>,
     /// Set once this broker is about to stop.
     pub draining: AtomicBool,
     /// All limits.

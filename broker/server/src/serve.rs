@@ -3,6 +3,7 @@
 
 use std::{
     net::SocketAddr,
+    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -16,9 +17,9 @@ use einmal_peer::{
     Cards, Clock, Tls, TrustStore,
     files::{self, FileError},
     listen,
-    trust::TrustStoreError,
+    trust::{TRUST_MAX, TrustStoreError},
 };
-use einmal_policy::trust::Documents;
+use einmal_policy::documents::Offer;
 use einmal_protocol::{
     request::{SEALED_PERSON_MAX, SIGNED_REQUEST_MAX},
     wire::{
@@ -56,10 +57,11 @@ use crate::{
 const STREAMS_MAX: u32 = 1_000;
 /// Keepers and auditors that read bodies at once.
 const READERS_MAX: usize = 16;
+/// Documents that are verified at once; one takes seconds of one core.
+const PUBLISHERS_MAX: usize = 2;
 const HEADERS_MAX: u32 = 16 * 1024;
 /// A commitment is the longest message of an adapter.
 const ATTACH_MAX: usize = 512 * 1024;
-const CARD_MAX: usize = 512 * 1024;
 /// Public checkpoints change at most this often, so that they do not tell when somebody asked.
 const PUBLISH: Duration = Duration::from_secs(60);
 
@@ -107,6 +109,7 @@ pub async fn start(config: &BrokerConfig, clock: Clock) -> Result<Running, Serve
         quota: Quota::new(config.limits.refusals_per_minute),
         in_flight: Arc::new(Semaphore::new(config.limits.in_flight_max)),
         readers: Arc::new(Semaphore::new(READERS_MAX)),
+        publishers: Arc::new(Semaphore::new(PUBLISHERS_MAX)),
         draining: AtomicBool::new(false),
         limits: config.limits.clone(),
         metrics: Metrics::default(),
@@ -142,17 +145,16 @@ pub async fn start(config: &BrokerConfig, clock: Clock) -> Result<Running, Serve
 /// # Errors
 /// Names the file or document.
 pub fn trust(config: &BrokerConfig, now_ms: u64) -> Result<TrustStore, ServeError> {
-    let documents = Documents {
-        roots: config
-            .newer_roots
-            .iter()
-            .map(|path| files::envelope(path))
-            .collect::<Result<_, _>>()?,
-        rules: files::envelope(&config.rules)?,
-        directory: files::envelope(&config.directory)?,
+    let read = |path: &PathBuf| files::envelope(path);
+    let offer = Offer {
+        roots: config.newer_roots.iter().map(read).collect::<Result<_, _>>()?,
+        rules: config.rules.iter().map(read).collect::<Result<_, _>>()?,
+        directory: Some(read(&config.directory)?),
+        deny: config.deny.as_ref().map(read).transpose()?,
+        freshness: None,
     };
     let state = config.state.join("trust.json");
-    Ok(TrustStore::open(files::envelope(&config.root)?, documents, &state, now_ms)?)
+    Ok(TrustStore::open(files::envelope(&config.root)?, offer, &state, now_ms)?)
 }
 
 async fn open_ledger(
@@ -226,7 +228,8 @@ async fn grpc(
         .max_decoding_message_size(ATTACH_MAX);
     let ledger = LedgerServiceServer::new(LedgerRoom(Arc::clone(&broker)));
     let directory = DirectoryServiceServer::new(DirectoryRoom(Arc::clone(&broker)))
-        .max_decoding_message_size(CARD_MAX);
+        .max_decoding_message_size(TRUST_MAX)
+        .max_encoding_message_size(TRUST_MAX);
     let reflection = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(DESCRIPTORS)

@@ -77,8 +77,9 @@ pub trait Participants: Send + Sync {
 pub trait Archive: Send + Sync {
     /// All roots, oldest first.
     fn roots(&self) -> Vec<Envelope>;
-    /// The rules whose payload has this digest.
-    fn rules(&self, digest: Digest) -> Option<Envelope>;
+    /// The rules whose payload has this digest, after those that both roles signed and that they
+    /// narrow; nothing where they are not known.
+    fn rules(&self, digest: Digest) -> Vec<Envelope>;
     /// The directory whose payload has this digest.
     fn directory(&self, digest: Digest) -> Option<Envelope>;
 }
@@ -91,8 +92,8 @@ impl Archive for NoArchive {
         Vec::new()
     }
 
-    fn rules(&self, _digest: Digest) -> Option<Envelope> {
-        None
+    fn rules(&self, _digest: Digest) -> Vec<Envelope> {
+        Vec::new()
     }
 
     fn directory(&self, _digest: Digest) -> Option<Envelope> {

@@ -78,11 +78,12 @@ pub struct ExportedRecord {
     pub slot: u32,
     #[prost(message, optional, tag = "5")]
     pub receipt: ::core::option::Option<super::super::protocol::v1::Receipt>,
-    /// Signed rules, directory and roots under which it was decided.
+    /// Signed rules, directory and roots under which it was decided. Of the rules, those that both
+    /// roles signed, then those that only narrow; the last counts.
     #[prost(message, repeated, tag = "6")]
     pub roots: ::prost::alloc::vec::Vec<super::super::protocol::v1::Envelope>,
-    #[prost(message, optional, tag = "7")]
-    pub rules: ::core::option::Option<super::super::protocol::v1::Envelope>,
+    #[prost(message, repeated, tag = "7")]
+    pub rules: ::prost::alloc::vec::Vec<super::super::protocol::v1::Envelope>,
     #[prost(message, optional, tag = "8")]
     pub directory: ::core::option::Option<super::super::protocol::v1::Envelope>,
 }

@@ -4,6 +4,7 @@
 use std::{
     collections::HashMap,
     net::SocketAddr,
+    path::PathBuf,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -14,7 +15,7 @@ use einmal_policy::key_card::participant_of;
 use einmal_protocol::wire::{
     directory::v1::{
         GetTrustRequest, GetTrustResponse, ListKeyCardsRequest, ListKeyCardsResponse,
-        PublishKeyCardRequest, PublishKeyCardResponse,
+        PublishKeyCardRequest, PublishKeyCardResponse, PublishTrustRequest, PublishTrustResponse,
         directory_service_server::{DirectoryService, DirectoryServiceServer},
     },
     evidence::v1::{
@@ -77,10 +78,17 @@ impl Double {
     pub(crate) async fn start(plan: &Plan, listen: SocketAddr, cards: Vec<Envelope>) -> Self {
         let config = einmal::broker::read(&plan.config("broker")).unwrap_or_else(|e| panic!("{e}"));
         let tls = Tls::load(&config.tls).unwrap();
+        let read = |path: &PathBuf| files::envelope(path).unwrap();
+        let rules: Vec<Envelope> = config.rules.iter().map(read).collect();
+        let (directory, deny) = (read(&config.directory), read(config.deny.as_ref().unwrap()));
+        let newest = [rules.last().unwrap(), &directory, &deny];
+        let freshness = plan.freshness(newest, plan.issued_at_ms);
         let documents = GetTrustResponse {
-            roots: vec![files::envelope(&config.root).unwrap()],
-            rules: Some(files::envelope(&config.rules).unwrap()),
-            directory: Some(files::envelope(&config.directory).unwrap()),
+            roots: vec![read(&config.root)],
+            freshness: Some(freshness.unwrap_or_else(|exit| panic!("{exit}"))),
+            rules,
+            directory: Some(directory),
+            deny: Some(deny),
         };
         let cards = cards.into_iter().map(|card| (participant_of(&card).unwrap(), card)).collect();
         let (sender, lines) = mpsc::channel(16);
@@ -239,6 +247,13 @@ impl DirectoryService for Script {
         _: Request<GetTrustRequest>,
     ) -> Result<Response<GetTrustResponse>, Status> {
         Ok(Response::new(self.documents.clone()))
+    }
+
+    async fn publish_trust(
+        &self,
+        _: Request<PublishTrustRequest>,
+    ) -> Result<Response<PublishTrustResponse>, Status> {
+        Err(Status::unavailable("no script"))
     }
 
     async fn list_key_cards(

@@ -183,7 +183,9 @@ async fn not_connected<T>(name: &str, call: impl Future<Output = Result<T, Statu
 async fn who_is_not_of_this_trust_domain_is_not_even_connected() {
     let world = World::start().await;
     let trust = async |tls: Arc<ClientConfig>| {
-        DirectoryServiceClient::new(world.dial_with(tls)).get_trust(GetTrustRequest {}).await
+        DirectoryServiceClient::new(world.dial_with(tls))
+            .get_trust(GetTrustRequest::default())
+            .await
     };
     let id = |trust_domain: &str| SpiffeId {
         trust_domain: trust_domain.to_owned(),

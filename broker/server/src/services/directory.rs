@@ -4,12 +4,13 @@
 use std::sync::Arc;
 
 use einmal_peer::PeerRole;
-use einmal_policy::key_card::participant_of;
+use einmal_policy::{chain::Accepted, key_card::participant_of};
 use einmal_protocol::{
     Reason,
     wire::directory::v1::{
         GetTrustRequest, GetTrustResponse, ListKeyCardsRequest, ListKeyCardsResponse,
-        PublishKeyCardRequest, PublishKeyCardResponse, directory_service_server::DirectoryService,
+        PublishKeyCardRequest, PublishKeyCardResponse, PublishTrustRequest, PublishTrustResponse,
+        directory_service_server::DirectoryService,
     },
 };
 use prost::Message;
@@ -18,6 +19,7 @@ use tonic::{Request, Response, Status};
 use crate::{Broker, caller, exchange::Failure};
 
 const PARTICIPANTS_MAX: usize = 64;
+const KNOWN_MAX: usize = 1100;
 /// The keeper's card, the largest there is, has about 40 KiB.
 const CARD_MAX: usize = 128 * 1024;
 
@@ -28,16 +30,51 @@ pub(crate) struct DirectoryRoom(pub(crate) Arc<Broker>);
 impl DirectoryService for DirectoryRoom {
     async fn get_trust(
         &self,
-        _: Request<GetTrustRequest>,
+        request: Request<GetTrustRequest>,
     ) -> Result<Response<GetTrustResponse>, Status> {
-        let documents = self.0.trust.documents();
-        let mut roots = vec![self.0.trust.pinned().clone()];
-        roots.extend(documents.roots);
-        Ok(Response::new(GetTrustResponse {
-            roots,
-            rules: Some(documents.rules),
-            directory: Some(documents.directory),
-        }))
+        let known = request.into_inner().known;
+        if known.len() > KNOWN_MAX {
+            return Err(Failure::refused(Reason::TooLarge).into());
+        }
+        let mut offer = self.0.trust.unknown(&known);
+        if known.is_empty() {
+            // For whoever has nothing yet; everybody else has pinned it themselves.
+            offer.roots.insert(0, self.0.trust.pinned().clone());
+        }
+        Ok(Response::new(offer.into()))
+    }
+
+    async fn publish_trust(
+        &self,
+        request: Request<PublishTrustRequest>,
+    ) -> Result<Response<PublishTrustResponse>, Status> {
+        // Anybody of the trust domain: what counts is who signed it.
+        let caller = caller::of(&request)?;
+        let broker = &self.0;
+        let Ok(_place) = Arc::clone(&broker.publishers).try_acquire_owned() else {
+            return Err(Failure::refused(Reason::BrokerBusy).into());
+        };
+        let offer = request.into_inner().into();
+        let renewed = broker.trust.renew(offer, broker.clock.now_ms()).await;
+        let changed = renewed.map_err(|error| {
+            tracing::warn!(by = %caller.id, %error, "published documents are not accepted");
+            Failure::refused(Reason::TrustNotAccepted).with_detail(error.to_string())
+        })?;
+        let state = broker.trust.state();
+        let version = |accepted: Option<Accepted>| accepted.map_or(0, |accepted| accepted.version);
+        let held = PublishTrustResponse {
+            root: version(state.root),
+            rules: version(state.rules),
+            directory: version(state.directory),
+            deny: version(state.deny),
+            fresh_at_ms: state.fresh_at_ms,
+        };
+        if changed {
+            tracing::info!(
+                by = %caller.id, held.root, held.rules, held.directory, held.deny, "published"
+            );
+        }
+        Ok(Response::new(held))
     }
 
     async fn list_key_cards(

@@ -1,0 +1,212 @@
+// SPDX-License-Identifier: EUPL-1.2
+//! Whether new rules grant more than the old ones. Granting takes both signers, narrowing one, so
+//! the class is signed and derived again on acceptance.
+//!
+//! Decided by form, not by asking questions: kinds of authorities combine in a directory, and no
+//! sample covers all that could ever be entered. What cannot be proven to narrow, widens.
+
+use std::collections::BTreeSet;
+
+use cedar_policy::{Effect, Policy};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::{
+    rules::Rules,
+    rules_document::{RulesDocument, Texts},
+};
+
+/// Operators inside operators: the evaluator's stack holds far more than this.
+const DEPTH_MAX: usize = 64;
+
+/// What a new version of the rules does to the one before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Change {
+    /// Somebody may get more than before, or it cannot be proven that nobody may.
+    Widens,
+    /// Nobody may get anything that they could not get before.
+    Narrows,
+    /// Every decision, commitment, size and retention stays: only texts, legal bases, ids of
+    /// policies, own tests, expiry and version differ.
+    TextOnly,
+}
+
+impl std::fmt::Display for Change {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Widens => "widens",
+            Self::Narrows => "narrows",
+            Self::TextOnly => "text only",
+        })
+    }
+}
+
+/// The class of a change: sound for every authority that could ever be entered in a directory.
+pub fn class(old: &Rules, new: &Rules) -> Change {
+    if shape(old) != shape(new) {
+        return Change::Widens;
+    }
+    let (Some(old), Some(new)) = (Effects::of(old), Effects::of(new)) else {
+        return Change::Widens;
+    };
+    if old.permits == new.permits && old.forbids == new.forbids {
+        return Change::TextOnly;
+    }
+    // A permit that errors denies; without it another permit could allow.
+    let removed_is_safe = || {
+        let mut removed = old.permits.difference(&new.permits);
+        removed.all(|permit| !old.may_error.contains(permit))
+    };
+    let narrows = new.permits.is_subset(&old.permits)
+        && new.forbids.is_superset(&old.forbids)
+        && removed_is_safe();
+    if narrows { Change::Narrows } else { Change::Widens }
+}
+
+/// Derives the class again and compares it with what the new rules say about themselves.
+///
+/// # Errors
+/// Where they say another class, or none.
+pub fn check(old: &Rules, new: &Rules) -> Result<Change, ChangeError> {
+    let derived = class(old, new);
+    match new.document().change {
+        Some(declared) if declared == derived => Ok(derived),
+        declared => Err(ChangeError { declared, derived }),
+    }
+}
+
+/// Rules that say something else about themselves than what they do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the rules say of themselves `{}`, but the change from the version before is `{derived}`: build them again from that version",
+    declared.map_or("nothing".to_owned(), |declared| declared.to_string())
+)]
+pub struct ChangeError {
+    /// What they say.
+    pub declared: Option<Change>,
+    /// What it is.
+    pub derived: Change,
+}
+
+/// A document without all that changes no decision, commitment, size or retention. Taken away by
+/// name, so that what is added to the form later counts until somebody says otherwise.
+fn shape(rules: &Rules) -> RulesDocument {
+    let mut shape = rules.document().clone();
+    shape.version = 0;
+    shape.previous = None;
+    shape.change = None;
+    shape.issued_at_ms = 0;
+    shape.expires_at_ms = 0;
+    shape.policies.clear();
+    shape.tests.clear();
+    shape.retention_days = Some(rules.retention_days());
+    for area in &mut shape.areas {
+        blank(&mut area.texts);
+    }
+    for purpose in &mut shape.purposes {
+        blank(&mut purpose.texts);
+        purpose.legal_basis.clear();
+    }
+    for kind in &mut shape.evidence_types {
+        blank(&mut kind.texts);
+        for field in &mut kind.fields {
+            blank(&mut field.texts);
+        }
+    }
+    // Ids are unique, so the order says nothing. That of fields may.
+    shape.areas.sort_by(|a, b| a.id.cmp(&b.id));
+    shape.purposes.sort_by(|a, b| a.id.cmp(&b.id));
+    shape.evidence_types.sort_by(|a, b| a.id.cmp(&b.id));
+    shape
+}
+
+fn blank(texts: &mut Texts) {
+    *texts = Texts { de: String::new(), en: String::new(), de_leicht: String::new() };
+}
+
+/// The policies by their meaning: Cedar's JSON form without annotations.
+struct Effects {
+    permits: BTreeSet<String>,
+    forbids: BTreeSet<String>,
+    may_error: BTreeSet<String>,
+}
+
+impl Effects {
+    fn of(rules: &Rules) -> Option<Self> {
+        let (mut permits, mut forbids) = (BTreeSet::new(), BTreeSet::new());
+        let mut may_error = BTreeSet::new();
+        for policy in rules.policies() {
+            let body = body(policy)?;
+            let text = Value::Object(body.clone()).to_string();
+            if conditions(&body).is_none_or(|conditions| !conditions.iter().all(never_errs)) {
+                may_error.insert(text.clone());
+            }
+            match policy.effect() {
+                Effect::Permit => permits.insert(text),
+                Effect::Forbid => forbids.insert(text),
+            };
+        }
+        Some(Self { permits, forbids, may_error })
+    }
+}
+
+/// A policy in Cedar's JSON form, without annotations.
+fn body(policy: &Policy) -> Option<Map<String, Value>> {
+    let Ok(Value::Object(mut body)) = policy.to_json() else { return None };
+    body.remove("annotations");
+    Some(body)
+}
+
+fn conditions(body: &Map<String, Value>) -> Option<Vec<&Value>> {
+    let Some(Value::Array(conditions)) = body.get("conditions") else { return None };
+    conditions.iter().map(|condition| condition.get("body")).collect()
+}
+
+/// Whether an expression that strict validation accepted can be evaluated always. Only what is
+/// known is trusted: no arithmetic, no extension function, no tag, and attributes only of what
+/// every request brings.
+fn never_errs(expression: &&Value) -> bool {
+    total(expression, DEPTH_MAX)
+}
+
+fn total(expression: &Value, depth: usize) -> bool {
+    let Some(depth) = depth.checked_sub(1) else { return false };
+    let Some((operator, inside)) = expression.as_object().and_then(single) else { return false };
+    let parts = |names: &[&str]| {
+        names.iter().all(|name| inside.get(*name).is_some_and(|part| total(part, depth)))
+    };
+    match operator {
+        "Var" => true,
+        "Value" => is_plain(inside),
+        "!" | "isEmpty" => parts(&["arg"]),
+        "&&" | "||" | "==" | "!=" | "<" | "<=" | ">" | ">=" | "in" | "contains" | "containsAll"
+        | "containsAny" => parts(&["left", "right"]),
+        "if-then-else" => parts(&["if", "then", "else"]),
+        "has" | "like" => parts(&["left"]),
+        "is" => parts(&["left"]) && (inside.get("in").is_none() || parts(&["in"])),
+        // Principal, resource and context are there, and validation proves their attributes; any
+        // other entity may be missing from the store.
+        "." => inside.get("left").and_then(|left| left.get("Var")).is_some(),
+        "Set" => inside.as_array().is_some_and(|all| all.iter().all(|part| total(part, depth))),
+        _ => false,
+    }
+}
+
+fn single(object: &Map<String, Value>) -> Option<(&str, &Value)> {
+    let (key, value) = object.iter().next()?;
+    (object.len() == 1).then_some((key.as_str(), value))
+}
+
+/// A literal without extension values.
+fn is_plain(value: &Value) -> bool {
+    match value {
+        Value::Object(object) => object.keys().all(|key| key == "__entity"),
+        Value::Array(values) => values.iter().all(is_plain),
+        _ => true,
+    }
+}
+
+#[cfg(test)]
+#[path = "change_tests.rs"]
+mod tests;
