@@ -49,6 +49,7 @@ pub const KEEPER: &str = "datenschutzcockpit";
 /// Who publishes signed documents, and keeps the deny list fresh.
 const PUBLISHER: &str = "publisher";
 const BROKER: &str = "broker-1";
+const DATABASE: &str = "broker/ledger.sqlite";
 const PORT_MIN: u32 = 20_000;
 const PORTS: u32 = 12_000;
 const DAY_MS: u64 = 86_400_000;
@@ -81,6 +82,20 @@ impl Plan {
     /// # Errors
     /// Where files cannot be written.
     pub async fn create(folder: &Path, clock: &Clock) -> Result<Self, Exit> {
+        let ledger = format!("database = \"{DATABASE}\"\n");
+        Self::create_with(folder, clock, &ledger).await
+    }
+
+    /// Makes a whole world, whose ledger lies in the empty PostgreSQL database of this URL.
+    ///
+    /// # Errors
+    /// Where files cannot be written, or the database is none.
+    pub async fn create_in_postgres(folder: &Path, clock: &Clock, url: &str) -> Result<Self, Exit> {
+        let ledger = format!("\n[ledger.postgres]\nurl = \"{url}\"\n");
+        Self::create_with(folder, clock, &ledger).await
+    }
+
+    async fn create_with(folder: &Path, clock: &Clock, ledger: &str) -> Result<Self, Exit> {
         let town = town();
         let registers =
             registers::create(&folder.join("registers"), &town).await.map_err(Exit::failed)?;
@@ -105,7 +120,7 @@ impl Plan {
         };
         maker.sign("deny", payload_type::DENY, &deny, &["emergency"])?;
         maker.publisher_config(&broker)?;
-        maker.broker_config(&broker).await?;
+        maker.broker_config(&broker, ledger).await?;
         let adapters = maker.adapter_configs(&registers, &broker)?;
         maker.cockpit_config(&town, &broker, &keeper)?;
         maker.client_configs(&town, &broker)?;
@@ -345,7 +360,8 @@ impl Maker {
         })
     }
 
-    async fn broker_config(&self, broker: &str) -> Result<(), Exit> {
+    /// `ledger` says where the ledger lies.
+    async fn broker_config(&self, broker: &str, ledger: &str) -> Result<(), Exit> {
         let listen = broker.trim_start_matches("https://");
         let text = format!(
             "listen = \"{listen}\"\n\
@@ -359,8 +375,8 @@ impl Maker {
              [ledger]\n\
              origin = \"{LEDGER}\"\n\
              key = \"keys/ledger.key\"\n\
-             database = \"broker/ledger.sqlite\"\n\
-             memory = \"memory/ledger.checkpoint\"\n",
+             memory = \"memory/ledger.checkpoint\"\n\
+             {ledger}",
             tls(BROKER)
         );
         let file = self.write("broker", &text)?;

@@ -3,9 +3,10 @@
 //! keys together, opens a record or links one to a person; and the tree still verifies. The same
 //! procedure does open and link while the day's key is there, so it can fail.
 
+mod theft;
 mod thief;
 
-use std::{path::Path, sync::Arc};
+use std::{collections::BTreeSet, path::Path, sync::Arc};
 
 use einmal::{
     demo::{application, house::House, plan::Plan},
@@ -19,17 +20,33 @@ use einmal_protocol::{
     time::{DAY_MS, day_of},
     wire::cockpit::v1::{ExportRecordRequest, GetStatusRequest, ListRecordsRequest},
 };
+use einmal_test_servers::Postgres;
 use prost::Message;
 
 use crate::world::Folder;
+use theft::{Theft, bodies_of_postgres};
 use thief::{Files, Thief, keys_of_days, tags_of};
 
 const KEPT: u32 = 3;
+/// What is backed up nowhere: the day keys and the key of their files.
+const NEVER_IN_BACKUPS: [&str; 2] = ["cockpit/days-", "cockpit/site.key"];
+/// Where nobody may be named in the clear.
+const STATES: [&str; 6] = ["broker", "memory", "cockpit/state", "adapter-", "client", "postgres"];
+/// Where the broker's store has its files.
+const STORES: [&str; 2] = ["broker/", "postgres/"];
+/// PostgreSQL's write-ahead log.
+const LOG: &str = "postgres/data/pg_wal/";
+/// A place in it, just before the day is forgotten.
+const RESTORE_POINT: &str = "the day is still there";
 
-/// A world whose rules keep records for three days.
-async fn house(folder: &Path) -> House {
+/// A world whose rules keep records for three days; its ledger lies in PostgreSQL, or in SQLite.
+async fn house(folder: &Path, server: Option<&Postgres>) -> House {
     let clock = Clock::system();
-    let plan = Plan::create(folder, &clock).await.unwrap_or_else(|e| panic!("{e}"));
+    let plan = match server {
+        Some(server) => Plan::create_in_postgres(folder, &clock, &server.url()).await,
+        None => Plan::create(folder, &clock).await,
+    };
+    let plan = plan.unwrap_or_else(|e| panic!("{e}"));
     let path = folder.join("trust/rules.signed");
     let mut rules: RulesDocument =
         serde_json::from_slice(&files::envelope(&path).unwrap().payload).unwrap();
@@ -59,11 +76,8 @@ async fn exports(house: &House) -> Vec<ExportFile> {
     exports
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn after_its_time_nobody_opens_or_links_anything_backups_included() {
-    let folder = Folder::new();
-    let house = house(folder.path()).await;
-    let day = day_of(house.clock.now_ms());
+/// Seventeen documents are fetched and shown. Answers what the family takes home.
+async fn live_a_day(house: &House) -> Vec<ExportFile> {
     let client = Arc::new(house.client().await.unwrap());
     let lines = application::apply(&client, &house.plan.town, |_, _| ()).await.unwrap();
     assert!(lines.len() == 17 && lines.iter().all(|line| line.answer.is_ok()));
@@ -72,21 +86,13 @@ async fn after_its_time_nobody_opens_or_links_anything_backups_included() {
     let checked = application::check(&lines, &house.cockpit.keeper, size, &pinned).await.unwrap();
     assert_eq!(checked, (17, 17));
     client.save().unwrap();
-    let exports = exports(&house).await;
+    let exports = exports(house).await;
     assert!(exports.len() >= 17);
+    exports
+}
 
-    // What is backed up, and what never is: the day keys and the key of their files.
-    let (keys, backup) = Files::below(folder.path()).part(&["cockpit/days-", "cockpit/site.key"]);
-    let day_keys = keys_of_days(&keys);
-    assert!(day_keys.contains_key(&day));
-    let everybody = house.plan.town.people.iter().map(application::subject).collect::<Vec<_>>();
-    let before = Thief::with(day_keys.values().cloned(), &backup, &keys);
-    let (opened, sealed) = before.open_all(&backup, folder.path()).await;
-    assert!(opened == sealed && sealed >= 3 * 17, "while the key is there: {opened} of {sealed}");
-    let tags = tags_of(day_keys.values(), &everybody);
-    assert!(backup.count(&tags) >= 5, "while the key is there, tags link");
-
-    // Its time is over: four days later.
+/// Lets four days go by; then broker and keeper forget that day.
+async fn forget(house: &House, day: u32) {
     house.clock.shift_ms((u64::from(KEPT + 1) * DAY_MS).cast_signed());
     let now_ms = house.clock.now_ms();
     let ids_before_ms = now_ms.saturating_sub(2 * DAY_MS);
@@ -94,19 +100,9 @@ async fn after_its_time_nobody_opens_or_links_anything_backups_included() {
     ledger.forget(day_of(now_ms) - KEPT, ids_before_ms).await.unwrap();
     let done = house.cockpit.keeper.forget().await.unwrap();
     assert!(done.before_day == day + 1 && done.key_days.contains(&day), "{done:?}");
+}
 
-    // Whoever steals everything that exists now, and all backups, has this.
-    let now = Files::below(folder.path());
-    let day_keys = keys_of_days(&now.clone().part(&["cockpit/days-", "cockpit/site.key"]).0);
-    assert!(!day_keys.is_empty() && !day_keys.contains_key(&day));
-    let after = Thief::with(day_keys.values().cloned(), &now, &backup);
-    assert!(after.keys() > 30 + 10, "day keys, sealing keys, and every other secret tried as one");
-    assert_eq!(after.open_all(&backup, folder.path()).await, (0, sealed));
-    assert_eq!(after.open_all(&now, folder.path()).await, (0, 0), "no body is there any more");
-    let links = tags_of(day_keys.values(), &everybody);
-    assert_eq!((backup.count(&links), now.count(&links)), (0, 0));
-    assert_eq!(now.count(&tags), 0, "nor is any old tag");
-    assert!(backup.count(&tags) > 0, "they stand in the backup, and are noise");
+fn nobody_is_named(house: &House, files: &Files) {
     let canaries = house.plan.town.people.iter().flat_map(|person| {
         [
             person.idnr.clone(),
@@ -115,23 +111,109 @@ async fn after_its_time_nobody_opens_or_links_anything_backups_included() {
         ]
     });
     let canaries: Vec<Vec<u8>> = canaries.map(String::into_bytes).collect();
-    let places = ["broker", "memory", "cockpit/state", "adapter-", "client"];
-    for files in [&now, &backup] {
-        let (states, rest) = files.clone().part(&places);
-        let (configurations, states) = states.part_by(|path| path.ends_with(".toml"));
-        assert_eq!(states.count(&canaries), 0, "somebody is named in the clear");
-        assert!(rest.count(&canaries) + configurations.count(&canaries) > 100, "the search finds");
-    }
+    let (states, rest) = files.clone().part(&STATES);
+    let (configurations, states) = states.part_by(|path| path.ends_with(".toml"));
+    assert_eq!(states.count(&canaries), 0, "somebody is named in the clear");
+    assert!(rest.count(&canaries) + configurations.count(&canaries) > 100, "the search finds");
+}
 
-    // The tree stands, and so does what people took home.
-    for export in &exports {
+/// The tree stands, and so does what people took home.
+async fn all_still_verifies(house: &House, exports: &[ExportFile], size: u64, day: u32) {
+    let pinned = house.plan.root().unwrap();
+    for export in exports {
         verify::verify(export, &pinned).unwrap();
     }
+    let ledger = &house.broker.broker.ledger;
     for entry in ledger.entries(0, usize::try_from(size).unwrap()).await.unwrap() {
         assert!(entry.body.is_none() && entry.leaf.day == day);
     }
     let mut keeper = connect_in_process(house.cockpit.keeper.clone());
     let status = keeper.get_status(GetStatusRequest {}).await.unwrap().into_inner();
     assert!(status.complete_up_to >= size && status.alarms.is_empty(), "{:?}", status.alarms);
+}
+
+/// What PostgreSQL has dropped is gone from its tables, but for a while its write-ahead log still
+/// holds each byte of it: with that log and an older backup all bodies come back. This is why keys
+/// are destroyed, and not only rows: nobody opens them.
+async fn what_the_log_brings_back_is_noise(
+    (then, now): (&Theft, &Theft),
+    mut older: Postgres,
+    thief: &Thief,
+) {
+    let pieces = then.pieces();
+    let (log, tables) = now.files.clone().part(&["postgres"]).0.part(&[LOG]);
+    assert_eq!(tables.count(&pieces), 0, "no table's file has any piece of a seal");
+    assert!(log.count(&pieces) > pieces.len() / 2, "the log has");
+    older.replay(now.server.as_ref().unwrap(), RESTORE_POINT);
+    let bodies = bodies_of_postgres(&older).await;
+    assert_eq!(bodies, then.of_ledger, "an older backup and today's log are all bodies");
+    let (opened, sealed) = thief.open_all(&bodies);
+    assert!(opened == 0 && sealed >= 3 * 17, "{opened} of {sealed}");
+}
+
+async fn nobody_opens_or_links_anything(server: Option<&Postgres>) {
+    let folder = Folder::new();
+    let house = house(folder.path(), server).await;
+    let older = server.map(Postgres::copy);
+    let day = day_of(house.clock.now_ms());
+    let exports = live_a_day(&house).await;
+    let size = house.broker.broker.ledger.checkpoint().size();
+
+    let then = Theft::of(folder.path(), server).await;
+    let (keys, backup) = then.files.clone().part(&NEVER_IN_BACKUPS);
+    let day_keys = keys_of_days(&keys);
+    assert!(day_keys.contains_key(&day));
+    let everybody = house.plan.town.people.iter().map(application::subject).collect::<Vec<_>>();
+    let before = Thief::with(day_keys.values().cloned(), &backup, &keys);
+    for bodies in [&then.of_keeper, &then.of_ledger] {
+        let (opened, sealed) = before.open_all(bodies);
+        assert!(opened == sealed && sealed >= 3 * 17, "with the key: {opened} of {sealed}");
+    }
+    let tags = tags_of(day_keys.values(), &everybody);
+    assert!(backup.count(&tags) >= 5, "while the key is there, tags link");
+    let (of_store, pieces) = (backup.clone().part(&STORES).0, then.pieces());
+    assert!(of_store.count(&pieces) > pieces.len() / 2, "seals are found in raw files");
+
+    server.inspect(|server| {
+        drop(server.ask(&format!("SELECT pg_create_restore_point('{RESTORE_POINT}')")))
+    });
+    forget(&house, day).await;
+
+    // Whoever steals everything that exists now, and all backups, has this.
+    let now = Theft::of(folder.path(), server).await;
+    let day_keys = keys_of_days(&now.files.clone().part(&NEVER_IN_BACKUPS).0);
+    assert!(!day_keys.is_empty() && !day_keys.contains_key(&day));
+    let after = Thief::with(day_keys.values().cloned(), &now.files, &backup);
+    assert!(after.keys() > 30 + 10, "day keys, sealing keys, and every other secret tried as one");
+    assert_eq!(after.open_all(&then.bodies()), (0, before.open_all(&then.bodies()).1));
+    assert_eq!(now.bodies(), BTreeSet::new(), "no body is there any more");
+    let links = tags_of(day_keys.values(), &everybody);
+    assert_eq!((backup.count(&links), now.files.count(&links)), (0, 0));
+    assert_eq!(now.files.count(&tags), 0, "nor is any old tag");
+    assert!(backup.count(&tags) > 0, "they stand in the backup, and are noise");
+    nobody_is_named(&house, &now.files);
+    nobody_is_named(&house, &backup);
+    for (p, f) in &now.files.0 {
+        let c = Files([(p.clone(), f.clone())].into()).count(&pieces);
+        if c > 0 {
+            println!("XX {p} {c}/{}", pieces.len());
+        }
+    }
+    if let Some(older) = older {
+        what_the_log_brings_back_is_noise((&then, &now), older, &after).await;
+    }
+    all_still_verifies(&house, &exports, size, day).await;
     house.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_its_time_nobody_opens_or_links_anything_backups_included() {
+    nobody_opens_or_links_anything(None).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nor_with_all_files_of_postgres() {
+    // As operators with standbys have it: old log stays for a while.
+    let Some(server) = Postgres::start_with(&[("wal_keep_size", "1GB")]) else { return };
+    nobody_opens_or_links_anything(Some(&server)).await;
 }

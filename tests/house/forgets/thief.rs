@@ -11,10 +11,8 @@ use einmal_cockpit::keeper::parse_day;
 use einmal_protocol::{
     Digest,
     digest::unhex,
-    leaf::{LEAF_LENGTH, Leaf},
     request::Unverified,
     seal::{Aad, SealKind, SealingPrivateKey},
-    time::day_to_iso,
     wire::v1::{self, Body, Envelope, Kem, Sealed, Subject, UseReport, body},
 };
 use prost::Message;
@@ -22,11 +20,10 @@ use ring::{
     aead::{AES_256_GCM, Aad as Bound, LessSafeKey, Nonce, UnboundKey},
     hkdf, hmac,
 };
-use sqlx::{Row, SqlitePool};
 
 /// Files by their path below a folder.
 #[derive(Clone)]
-pub(super) struct Files(BTreeMap<String, Vec<u8>>);
+pub(super) struct Files(pub(super) BTreeMap<String, Vec<u8>>);
 
 impl Files {
     pub(super) fn below(folder: &Path) -> Self {
@@ -46,6 +43,12 @@ impl Files {
         Self(found)
     }
 
+    /// With the files of another folder, as if they lay in a folder of this name.
+    pub(super) fn and(mut self, name: &str, others: Self) -> Self {
+        self.0.extend(others.0.into_iter().map(|(path, bytes)| (format!("{name}/{path}"), bytes)));
+        self
+    }
+
     /// Those whose path begins with one of these, and the others.
     pub(super) fn part(self, beginnings: &[&str]) -> (Self, Self) {
         self.part_by(|path| beginnings.iter().any(|beginning| path.starts_with(beginning)))
@@ -54,6 +57,15 @@ impl Files {
     pub(super) fn part_by(self, is: impl Fn(&str) -> bool) -> (Self, Self) {
         let (these, others) = self.0.into_iter().partition(|(path, _)| is(path));
         (Self(these), Self(others))
+    }
+
+    /// Writes those whose path begins with one of these into a folder.
+    pub(super) fn write(&self, beginnings: &[&str], folder: &Path) {
+        for (path, bytes) in &self.clone().part(beginnings).0.0 {
+            let path = folder.join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, bytes).unwrap();
+        }
     }
 
     /// How many of these stand anywhere in the raw files.
@@ -168,15 +180,13 @@ impl Thief {
         self.0.len()
     }
 
-    /// How many of the seals in all bodies open under any key, and how many there are. Bodies are
-    /// read from the keeper's index and from the broker's databases, as they stand in the files.
-    pub(super) async fn open_all(&self, files: &Files, folder: &Path) -> (usize, usize) {
-        let mut seals = BTreeMap::new();
-        for body in bodies(files, folder).await {
-            for (kind, aad, sealed) in seals_of(&body) {
-                seals.insert(sealed.clone(), (kind, aad));
-            }
-        }
+    /// How many of the seals in bodies open under any key, and how many there are.
+    pub(super) fn open_all(&self, bodies: &BTreeSet<Vec<u8>>) -> (usize, usize) {
+        let seals: BTreeMap<_, _> = bodies
+            .iter()
+            .flat_map(|body| seals_of(body))
+            .map(|(kind, aad, sealed)| (sealed, (kind, aad)))
+            .collect();
         let opened = seals.iter().filter(|(sealed, (kind, aad))| self.opens(*kind, aad, sealed));
         (opened.count(), seals.len())
     }
@@ -191,45 +201,8 @@ impl Thief {
     }
 }
 
-/// Every body in every database.
-async fn bodies(files: &Files, folder: &Path) -> BTreeSet<Vec<u8>> {
-    let copies = folder.join("stolen");
-    let _ = std::fs::remove_dir_all(&copies);
-    let mut bodies = BTreeSet::new();
-    for (path, bytes) in &files.0 {
-        let copy = copies.join(path);
-        std::fs::create_dir_all(copy.parent().unwrap()).unwrap();
-        std::fs::write(copy, bytes).unwrap();
-    }
-    let open = async |path: &str| {
-        let database = copies.join(path);
-        SqlitePool::connect(&format!("sqlite://{}", database.display())).await.unwrap()
-    };
-    let index = open("cockpit/state/index.sqlite").await;
-    let rows = sqlx::query("SELECT body FROM bodies WHERE body IS NOT NULL");
-    let rows = rows.fetch_all(&index).await.unwrap();
-    bodies.extend(rows.iter().map(|row| row.get::<Vec<u8>, _>(0)));
-    index.close().await;
-    let ledger = open("broker/ledger.sqlite").await;
-    for row in sqlx::query("SELECT bytes FROM leaf").fetch_all(&ledger).await.unwrap() {
-        // A leaf, then where its body begins in the file of its day, and how long it is.
-        let bytes: Vec<u8> = row.get(0);
-        let leaf = Leaf::parse(&bytes[..LEAF_LENGTH]).unwrap();
-        let at = usize::try_from(u64::from_be_bytes(bytes[38..46].try_into().unwrap())).unwrap();
-        let length = u32::from_be_bytes(bytes[46..50].try_into().unwrap()) as usize;
-        let segment = format!("broker/ledger.sqlite-bodies/{}.bodies", day_to_iso(leaf.day));
-        if let Some(body) = files.0.get(&segment).and_then(|file| file.get(at..at + length)) {
-            assert_eq!(Digest::of(body), leaf.body, "{segment}");
-            bodies.insert(body.to_vec());
-        }
-    }
-    ledger.close().await;
-    let _ = std::fs::remove_dir_all(copies);
-    bodies
-}
-
 /// Everything sealed in a body, with what it is bound to.
-fn seals_of(body: &[u8]) -> Vec<(SealKind, Aad, Vec<u8>)> {
+pub(super) fn seals_of(body: &[u8]) -> Vec<(SealKind, Aad, Vec<u8>)> {
     match Body::decode(body).unwrap().kind.unwrap() {
         body::Kind::Exchange(exchange) => {
             let request = Unverified::parse(&exchange.signed_request).unwrap().request;

@@ -79,6 +79,47 @@ impl Postgres {
         self.ask("SELECT pg_promote()");
     }
 
+    /// Its folder: all of its files are in `data`, what it said is in `log`.
+    pub fn folder(&self) -> &Path {
+        self.place.path()
+    }
+
+    /// A copy of its folder as it stands at one moment, such as a snapshot of its disk would be.
+    /// It runs only once it is restarted; then it recovers as after a power cut.
+    ///
+    /// # Panics
+    /// Where the files cannot be copied.
+    #[must_use]
+    pub fn copy(&self) -> Self {
+        let copy = Self::new(self.programs.clone(), Place::new("copy"));
+        let mut cp = copy.place.command(&program("cp", &[]).expect("every system has cp"));
+        cp.arg("-a").arg(self.data()).arg(self.log()).arg(copy.folder());
+        self.pause();
+        finish(cp);
+        self.resume();
+        // It names the process of the server that was copied.
+        drop(fs::remove_file(copy.data().join("postmaster.pid")));
+        copy
+    }
+
+    /// Starts an older copy and brings it forward to a restore point, with the write-ahead log that
+    /// lies in another's files.
+    ///
+    /// # Panics
+    /// Where the log does not lead there.
+    pub fn replay(&mut self, log_of: &Self, until: &str) {
+        self.place.write("data/recovery.signal", "");
+        let restore = format!("cp '{}'/pg_wal/%f %p", log_of.data().display());
+        self.restart_with(&[
+            ("restore_command", &restore),
+            ("recovery_target_name", until),
+            ("recovery_target_action", "promote"),
+        ]);
+        wait_until("the log to lead to the restore point", || {
+            self.ask("SELECT pg_is_in_recovery()") == "f"
+        });
+    }
+
     /// Its port on 127.0.0.1.
     pub fn port(&self) -> u16 {
         self.port
@@ -171,7 +212,7 @@ impl Postgres {
         for (name, value) in always.iter().chain(settings) {
             server.arg("-c").arg(format!("{name}={value}"));
         }
-        let log = self.place.path().join("log");
+        let log = self.log();
         let mut process = Process::start(server, &log);
         wait_until("PostgreSQL to start", || {
             assert!(process.runs(), "{}", fs::read_to_string(&log).unwrap_or_default());
@@ -192,6 +233,10 @@ impl Postgres {
 
     fn data(&self) -> PathBuf {
         self.place.path().join("data")
+    }
+
+    fn log(&self) -> PathBuf {
+        self.place.path().join("log")
     }
 
     fn command(&self, program: &str) -> Command {
