@@ -35,9 +35,12 @@ pub(super) struct Theft {
 impl Theft {
     /// Steals what lies in a world's folder, and the whole folder of its PostgreSQL.
     pub(super) async fn of(folder: &Path, server: Option<&Postgres>) -> Self {
-        // A server that runs on does this by itself within minutes: what it knows goes into its
-        // tables' files, and what it has dropped leaves them.
-        server.inspect(|server| drop(server.ask("CHECKPOINT")));
+        if let Some(server) = server {
+            // A server that runs on does this by itself: samples of values go into its statistics,
+            // all that it knows into its tables' files; and what it has dropped leaves them.
+            server.ask("ANALYZE");
+            server.ask("CHECKPOINT");
+        }
         let copy = server.map(Postgres::copy);
         let mut files = Files::below(folder);
         if let Some(copy) = &copy {

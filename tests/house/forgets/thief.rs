@@ -71,24 +71,32 @@ impl Files {
     /// How many of these stand anywhere in the raw files.
     pub(super) fn count(&self, what: &[Vec<u8>]) -> usize {
         const START: usize = 8;
+        const PAGE: usize = 4096;
         let mut by_start = HashMap::<&[u8], Vec<&[u8]>>::new();
-        // Most places are passed over by their first two bytes.
+        // Most places are passed over by two bytes.
         let mut begins = vec![false; 1 << 16];
-        let two = |bytes: &[u8]| usize::from(u16::from_be_bytes([bytes[0], bytes[1]]));
         for each in what.iter().filter(|each| each.len() >= START) {
             by_start.entry(&each[..START]).or_default().push(each);
-            begins[two(each)] = true;
+            begins[usize::from(each[0]) << 8 | usize::from(each[1])] = true;
         }
         let mut found = BTreeSet::new();
-        for file in self.0.values() {
-            for at in 0..file.len().saturating_sub(START - 1) {
-                if !begins[two(&file[at..])] {
+        // PostgreSQL has the same file several times, and room that was never written.
+        for file in self.0.values().collect::<BTreeSet<_>>() {
+            for start in (0..file.len()).step_by(PAGE) {
+                let page = &file[start..file.len().min(start + PAGE + 1)];
+                if page == &[0; PAGE + 1][..page.len()] {
                     continue;
                 }
-                for each in by_start.get(&file[at..at + START]).into_iter().flatten() {
-                    if file[at..].starts_with(each) {
-                        found.insert(*each);
+                let mut last = 0;
+                for (at, byte) in (start..).zip(page) {
+                    last = (last << 8 | usize::from(*byte)) & 0xffff;
+                    if !begins[last] || at == start {
+                        continue;
                     }
+                    let rest = &file[at - 1..];
+                    let known = rest.get(..START).and_then(|first| by_start.get(first));
+                    let whole = known.into_iter().flatten().filter(|each| rest.starts_with(each));
+                    found.extend(whole.copied());
                 }
             }
         }
