@@ -62,14 +62,9 @@ impl Theft {
         Self { files, of_keeper, of_ledger, server: copy }
     }
 
-    pub(super) fn bodies(&self) -> BTreeSet<Vec<u8>> {
-        self.of_keeper.union(&self.of_ledger).cloned().collect()
-    }
-
     /// Pieces of all seals: short, for PostgreSQL cuts values into chunks and its log into pages.
     pub(super) fn pieces(&self) -> Vec<Vec<u8>> {
-        let bodies = self.bodies();
-        let seals = bodies.iter().flat_map(|body| seals_of(body));
+        let seals = self.of_ledger.iter().flat_map(|body| seals_of(body));
         // A seal begins with the name of its key, which stands elsewhere too.
         let ciphertexts = seals.map(|(_, _, sealed)| sealed[sealed.len() / 4..].to_vec());
         let pieces = ciphertexts.flat_map(|sealed| {
