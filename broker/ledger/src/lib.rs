@@ -18,6 +18,7 @@ mod open;
 mod path;
 mod postgres;
 mod shelf;
+mod sign;
 mod sqlite;
 pub mod store;
 mod tile;

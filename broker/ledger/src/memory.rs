@@ -5,13 +5,15 @@
 //! Two slots of fixed size are written in turn, each synced before it counts, so a torn write
 //! loses the newer checkpoint and never the older one. The memory is a lower bound: it is written
 //! before the first answer of a batch. Several processes of one machine may share it: each write
-//! locks the file and never replaces a larger checkpoint by a smaller one.
+//! locks the file and never replaces a larger checkpoint by a smaller one. What another process
+//! remembered since must be compared with the tree before anything more is written: it may have
+//! been signed over another database.
 
 use std::{
     fs::{File, OpenOptions},
     io::{self, Read, Seek, SeekFrom, Write},
     os::unix::fs::MetadataExt,
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use einmal_protocol::Digest;
@@ -24,7 +26,10 @@ const NOTE_MAX: usize = SLOT - HEAD - HASH;
 /// The open memory.
 #[derive(Debug)]
 pub(crate) struct Memory {
+    path: PathBuf,
     file: File,
+    /// What it held when this process last wrote it or compared it with the tree.
+    known: Option<String>,
 }
 
 impl Memory {
@@ -34,7 +39,7 @@ impl Memory {
         file.write_all(&[0; 2 * SLOT])?;
         file.sync_all()?;
         sync_folder(path)?;
-        Ok(Self { file })
+        Ok(Self { path: path.to_owned(), file, known: None })
     }
 
     /// Opens a memory; gives the note it holds, where it holds a whole one. `None` where there is
@@ -45,7 +50,7 @@ impl Memory {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error.into()),
         };
-        let mut memory = Self { file };
+        let mut memory = Self { path: path.to_owned(), file, known: None };
         let note = memory.newest()?;
         Ok(Some((memory, note)))
     }
@@ -55,10 +60,26 @@ impl Memory {
         self.locked(|file| Ok(newest(file)?.map(|(_, note)| note)))
     }
 
-    /// Remembers a note, unless another process remembered one of a larger tree. Durable when it
-    /// returns.
-    pub(crate) fn write(&mut self, note: &str) -> Result<(), MemoryError> {
-        self.locked(|file| write(file, note))
+    /// Remembers a note: durable when nothing is given back. Where another process remembered one
+    /// since, nothing is written and that one is given back: see [`Memory::compared`].
+    pub(crate) fn write(&mut self, note: &str) -> Result<Option<String>, MemoryError> {
+        let known = self.known.take();
+        let news = self.locked(|file| {
+            let held = newest(file)?;
+            match &held {
+                Some((_, held)) if Some(held) != known.as_ref() => return Ok(Some(held.clone())),
+                None if known.is_some() => return Err(MemoryError::Emptied),
+                _ => {}
+            }
+            write(file, held, note).map(|()| None)
+        })?;
+        self.known = if news.is_some() { known } else { Some(note.to_owned()) };
+        Ok(news)
+    }
+
+    /// A note that it holds is of the ledger's tree: the next one may follow it.
+    pub(crate) fn compared(&mut self, note: String) {
+        self.known = Some(note);
     }
 
     /// The lock is taken for the moment only, and given back on every way out.
@@ -67,7 +88,9 @@ impl Memory {
         work: impl FnOnce(&mut File) -> Result<T, MemoryError>,
     ) -> Result<T, MemoryError> {
         self.file.lock()?;
-        if self.file.metadata()?.nlink() == 0 {
+        let (ours, there) = (self.file.metadata()?, std::fs::metadata(&self.path));
+        // Moved away is as bad: whoever starts next would not find it.
+        if !there.is_ok_and(|there| (there.dev(), there.ino()) == (ours.dev(), ours.ino())) {
             return Err(MemoryError::Deleted);
         }
         let done = work(&mut self.file);
@@ -76,8 +99,7 @@ impl Memory {
     }
 }
 
-fn write(file: &mut File, note: &str) -> Result<(), MemoryError> {
-    let newest = newest(file)?;
+fn write(file: &mut File, newest: Option<(u64, String)>, note: &str) -> Result<(), MemoryError> {
     if let Some((_, held)) = &newest {
         if size_of(held) > size_of(note) {
             return Ok(());
@@ -86,7 +108,8 @@ fn write(file: &mut File, note: &str) -> Result<(), MemoryError> {
             return Err(MemoryError::Contradicts { size: size_of(note) });
         }
     }
-    let sequence = newest.map_or(0, |(sequence, _)| sequence) + 1;
+    let sequence = newest.map_or(0, |(sequence, _)| sequence);
+    let sequence = sequence.checked_add(1).ok_or(MemoryError::Emptied)?;
     let length = u32::try_from(note.len()).unwrap_or(u32::MAX);
     if note.len() > NOTE_MAX {
         return Err(MemoryError::TooLong);
@@ -143,9 +166,18 @@ pub(crate) fn sync_folder(path: &Path) -> io::Result<()> {
 /// Why the memory cannot be used.
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 pub enum MemoryError {
-    /// The file was deleted meanwhile.
-    #[error("the ledger's memory was deleted while it was open: put it back before starting")]
+    /// The file was deleted, moved or replaced meanwhile.
+    #[error(
+        "the ledger's memory was deleted, moved or replaced while it was open: put it back before \
+         starting"
+    )]
     Deleted,
+    /// What it held is gone, or was never written by a ledger.
+    #[error(
+        "the ledger's memory lost what it held: find out who wrote to it, and put it back before \
+         starting"
+    )]
+    Emptied,
     /// Another tree of this size was signed.
     #[error("another tree of {size} leaves was signed already: the ledger has two histories")]
     Contradicts {
@@ -178,7 +210,7 @@ mod tests {
         let mut memory = Memory::create(&path).unwrap();
         assert_eq!(note(&path), Ok(None));
         for word in ["one", "two", "three"] {
-            memory.write(word).unwrap();
+            assert_eq!(memory.write(word), Ok(None));
             assert_eq!(note(&path), Ok(Some(word.to_owned())));
         }
         drop(memory);
@@ -193,7 +225,9 @@ mod tests {
         std::fs::write(&path, &whole[..SLOT + 100]).unwrap();
         let (mut memory, found) = Memory::open(&path).unwrap().unwrap();
         assert_eq!(found.as_deref(), Some("two"));
-        memory.write("four").unwrap();
+        assert_eq!(memory.write("four"), Ok(Some("two".to_owned())), "first to be compared");
+        memory.compared("two".to_owned());
+        assert_eq!(memory.write("four"), Ok(None));
         assert_eq!(note(&path), Ok(Some("four".to_owned())));
         std::fs::remove_file(&path).unwrap();
     }

@@ -73,9 +73,18 @@ pub(crate) async fn open(
     };
     if let Some(note) = note {
         extends(&note, shelf, &tree, &ledger).await?;
+        memory.compared(note);
     }
     let checkpoint = Checkpoint::sign(&config.origin, row.head.size, row.head.root, key)?;
-    memory.write(checkpoint.note())?;
+    while let Some(note) = memory.write(checkpoint.note())? {
+        // Another broker of this machine has just appended more: then it knows enough, and is
+        // compared when this one has caught up.
+        if Checkpoint::parse(&note, &ledger).is_ok_and(|signed| signed.size() > tree.size()) {
+            break;
+        }
+        extends(&note, shelf, &tree, &ledger).await?;
+        memory.compared(note);
+    }
     Ok(Opened { row, tree, edge, memory, checkpoint })
 }
 

@@ -279,7 +279,7 @@ pub(crate) async fn cosign_later(
                     let _ended = answered.await;
                     let stored = shared.tree().size();
                     if stored < size && !shared.is_stopped() {
-                        let why = behind(&witness, size, stored);
+                        let why = behind(&format!("{witness} has cosigned"), size, stored);
                         tracing::error!(reason = why, "the ledger stops");
                         return shared.stop(&why);
                     }
@@ -297,10 +297,10 @@ pub(crate) async fn cosign_later(
     }
 }
 
-/// What is wrong where a witness has cosigned more than there is.
-pub(crate) fn behind(witness: &str, cosigned: u64, stored: u64) -> String {
+/// What is wrong where `who` "has cosigned", or otherwise knows of, more than there is.
+pub(crate) fn behind(who: &str, signed: u64, stored: u64) -> String {
     format!(
-        "{witness} has cosigned {cosigned} leaves, but the database has {stored}: commits were \
-         lost or a backup was restored; close this ledger and begin a new origin"
+        "{who} {signed} leaves, but the database has {stored}: commits were lost or a backup was \
+         restored; close this ledger and begin a new origin"
     )
 }

@@ -18,14 +18,13 @@ use crate::{
     follow::follow,
     ledger::Shared,
     memory::Memory,
-    open::{OpenError, ask_witnesses, extends},
     store::{Addition, AppendFault, Batch, Head, Row, Slot, Store, StoreError, Taken},
     tree::{Growth, Tree},
-    witness::{Cosigned, Cosigner, behind},
+    witness::Cosigner,
 };
 
 /// How often a step is tried whose failure certainly changed nothing.
-const ATTEMPTS: u32 = 5;
+pub(crate) const ATTEMPTS: u32 = 5;
 /// Wait before the second try; doubled each time.
 const PAUSE: Duration = Duration::from_millis(20);
 /// How often another process may have been faster, before the entries are answered "busy".
@@ -368,7 +367,7 @@ impl Writer {
     }
 
     /// Takes over what others have appended, after proving that it extends what we knew.
-    async fn catch_up(&mut self, found: Head) -> Result<(), Halted> {
+    pub(crate) async fn catch_up(&mut self, found: Head) -> Result<(), Halted> {
         for attempt in 0..ATTEMPTS {
             pause(attempt).await;
             let known = (&self.tree, &self.edge);
@@ -394,94 +393,8 @@ impl Writer {
         Err(self.halt("what others have appended cannot be read"))
     }
 
-    /// Signs the tree as it is now stored, has the outside memories know before anyone else, and
-    /// shows it.
-    async fn sign_and_remember(&mut self) -> Result<Arc<Checkpoint>, Halted> {
-        self.ask_after_reconnect().await?;
-        loop {
-            let head = &self.row.head;
-            let checkpoint = Checkpoint::sign(&head.origin, head.size, head.root, &self.shared.key)
-                .map_err(|error| self.halt(error))?;
-            self.remember(checkpoint.note().to_owned()).await?;
-            let mut checkpoint = Arc::new(checkpoint);
-            if self.cosigner.is_required() {
-                let shelf = &self.shared.shelf;
-                match self.cosigner.cosign(shelf, &self.tree, &checkpoint).await {
-                    Cosigned::Under(cosigned) => checkpoint = cosigned,
-                    // Another broker was faster; or the database has lost what was signed.
-                    Cosigned::Ahead { witness, size } => {
-                        self.reach(&witness, size).await?;
-                        continue;
-                    }
-                }
-            }
-            self.shared.publish(&self.tree, Arc::clone(&checkpoint));
-            return Ok(checkpoint);
-        }
-    }
-
-    /// Catches up to a size that a witness has cosigned.
-    async fn reach(&mut self, witness: &str, size: u64) -> Result<(), Halted> {
-        for attempt in 0..ATTEMPTS {
-            pause(attempt).await;
-            if let Ok(row) = self.store.row().await {
-                if row.head.size < size {
-                    return Err(self.halt(behind(witness, size, row.head.size)));
-                }
-                return if row.head == self.row.head {
-                    Ok(())
-                } else {
-                    self.catch_up(row.head).await
-                };
-            }
-        }
-        Err(self.halt("the ledger's row cannot be read"))
-    }
-
-    /// A new connection may have met another server: then all memories are asked before anything
-    /// is signed on its word.
-    async fn ask_after_reconnect(&mut self) -> Result<(), Halted> {
-        let generation = self.store.connection_generation();
-        if generation == self.generation {
-            return Ok(());
-        }
-        tracing::info!("the storage was connected to anew: comparing it with what was signed");
-        let key = self.shared.ledger_key().map_err(|error| self.halt(error))?;
-        let mut notes = ask_witnesses(self.cosigner.witnesses(), &key).await;
-        let held = self.memory.as_mut().map(Memory::newest).transpose();
-        notes.extend(held.map_err(|error| self.halt(error))?.flatten());
-        // Others may have appended and signed since.
-        self.reach("the ledger's memory", 0).await?;
-        let shelf = &self.shared.shelf;
-        let checked = async {
-            for note in &notes {
-                extends(note, shelf, &self.tree, &key).await?;
-            }
-            Ok::<_, OpenError>(())
-        };
-        checked.await.map_err(|error| self.halt(error))?;
-        self.generation = generation;
-        Ok(())
-    }
-
-    async fn remember(&mut self, note: String) -> Result<(), Halted> {
-        let Some(mut memory) = self.memory.take() else {
-            return Err(self.halt("the ledger's memory is gone"));
-        };
-        let written = tokio::task::spawn_blocking(move || {
-            memory.write(&note)?;
-            Ok::<_, crate::memory::MemoryError>(memory)
-        });
-        match written.await {
-            Ok(Ok(memory)) => self.memory = Some(memory),
-            Ok(Err(error)) => return Err(self.halt(error)),
-            Err(error) => return Err(self.halt(error)),
-        }
-        Ok(())
-    }
-
     /// Stops for good. Whoever waits learns why, because the reason is set before they are let go.
-    fn halt(&self, why: impl std::fmt::Display) -> Halted {
+    pub(crate) fn halt(&self, why: impl std::fmt::Display) -> Halted {
         let why = why.to_string();
         tracing::error!(reason = %why, size = self.row.head.size, "the ledger stops");
         self.shared.stop(&why);
@@ -489,7 +402,7 @@ impl Writer {
     }
 }
 
-async fn pause(attempt: u32) {
+pub(crate) async fn pause(attempt: u32) {
     if attempt > 0 {
         tokio::time::sleep(PAUSE * (1 << (attempt - 1))).await;
     }

@@ -135,7 +135,17 @@ async fn an_ended_ledger_takes_nothing_more() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn files_that_vanish_under_a_running_ledger_stop_it() {
-    for what in ["database", "log", "bodies", "memory", "cut bodies", "swapped database"] {
+    for what in [
+        "database",
+        "log",
+        "bodies",
+        "memory",
+        "moved memory",
+        "swapped memory",
+        "emptied memory",
+        "cut bodies",
+        "swapped database",
+    ] {
         let folder = Folder::new();
         let config = folder.config();
         let ledger = Ledger::create(config.clone(), key()).await.unwrap();
@@ -147,6 +157,15 @@ async fn files_that_vanish_under_a_running_ledger_stop_it() {
             "log" => std::fs::remove_file(config.database.with_extension("db-wal")).unwrap(),
             "bodies" => std::fs::remove_file(&file).unwrap(),
             "memory" => std::fs::remove_file(&config.memory).unwrap(),
+            "moved memory" => {
+                std::fs::rename(&config.memory, folder.0.join("elsewhere")).unwrap();
+            }
+            "swapped memory" => {
+                let copy = folder.0.join("copy");
+                std::fs::copy(&config.memory, &copy).unwrap();
+                std::fs::rename(&copy, &config.memory).unwrap();
+            }
+            "emptied memory" => std::fs::write(&config.memory, "").unwrap(),
             "cut bodies" => {
                 std::fs::File::options().write(true).open(&file).unwrap().set_len(3).unwrap();
             }
@@ -184,4 +203,47 @@ async fn a_row_that_goes_back_stops_whoever_knew_more() {
     ledger.close().await;
     let refused = Ledger::open(config, key()).await.err().unwrap();
     assert_eq!(refused, OpenError::Behind { stored: 5, signed: 8 });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_copies_of_a_database_under_one_memory_do_not_both_go_on() {
+    // How many leaves each of two brokers appends, one after the other: the copy then has fewer
+    // leaves, more, or as many as the original.
+    for (original, copied) in [(3, 1), (1, 3), (2, 2)] {
+        let folder = Folder::new();
+        let config = folder.config();
+        let ledger = Ledger::create(config.clone(), key()).await.unwrap();
+        fill(&ledger, 0..5).await;
+        ledger.close().await;
+        let mut copy = config.clone();
+        copy.database = folder.0.join("copy.db");
+        std::fs::copy(&config.database, &copy.database).unwrap();
+        let (from, to) = (bodies(&config.database, DAY), bodies(&copy.database, DAY));
+        std::fs::create_dir(to.parent().unwrap()).unwrap();
+        std::fs::copy(from, to).unwrap();
+        let one = Ledger::open(config, key()).await.unwrap();
+        let other = Ledger::open(copy, key()).await.unwrap();
+        for number in 0..original {
+            one.append(exchange(10 + number)).await.unwrap();
+        }
+        // One batch, so that no two sizes need be equal.
+        let batch: Vec<_> = (0..copied)
+            .map(|number| {
+                let other = other.clone();
+                tokio::spawn(async move { other.append(exchange(20 + number)).await })
+            })
+            .collect();
+        for answer in batch {
+            let answer = answer.await.unwrap();
+            assert!(
+                matches!(answer, Err(AppendError::Stopped(_))),
+                "{original} {copied}: {answer:?}"
+            );
+        }
+        assert_eq!(other.checkpoint().size(), 5, "no second tree was signed");
+        assert!(one.is_healthy());
+        one.append(exchange(30)).await.unwrap();
+        one.close().await;
+        other.close().await;
+    }
 }
