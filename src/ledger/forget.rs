@@ -53,8 +53,8 @@ pub(super) async fn run(args: Args) -> Result<(), Exit> {
     if !args.dry_run {
         if plan.clock_may_be_ahead() && !args.even_if_clock_runs_ahead {
             return Err(Exit::failed(format!(
-                "nothing was deleted: this clock says {}, the newest leaf is of {}; if the clock \
-                 is right, say --even-if-clock-runs-ahead",
+                "nothing was deleted: this clock says {}, the newest leaf before the last week is \
+                 of {}; if the clock is right, say --even-if-clock-runs-ahead",
                 day_to_iso(plan.today),
                 plan.newest_day.map(day_to_iso).unwrap_or_default()
             )));
