@@ -245,14 +245,12 @@ impl Seen {
             other = other.note(),
             "alarm: the ledger shows two histories; nothing more is done with it"
         );
-        let bytes = {
-            let mut held = self.held();
-            let fork = Fork { shown: shown.note().to_owned(), other: other.note().to_owned() };
-            // The first proof is as good as any.
-            held.forks.entry(shown.origin().to_owned()).or_insert(fork);
-            serde_json::to_vec_pretty(&held.forks).unwrap_or_default()
-        };
+        let fork = Fork { shown: shown.note().to_owned(), other: other.note().to_owned() };
+        // The first proof is as good as any.
+        self.held().forks.entry(shown.origin().to_owned()).or_insert(fork);
         let _alone = self.saving.lock().unwrap_or_else(PoisonError::into_inner);
+        // Read under the writer's lock, so that no writer puts back what it read before another's.
+        let bytes = serde_json::to_vec_pretty(&self.held().forks).unwrap_or_default();
         if let Err(error) = files::replace(&forks_beside(&self.file), &bytes) {
             tracing::error!(%error, "alarm: the proof of two histories cannot be kept in a file");
         }

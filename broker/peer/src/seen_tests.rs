@@ -111,3 +111,24 @@ fn two_histories_are_kept_as_proof_and_end_all_trust_until_a_person_looked() {
     std::fs::remove_file(file).unwrap();
     assert!(folder.open().check(LEDGER).is_ok());
 }
+
+#[test]
+fn ledgers_that_fork_at_one_moment_are_all_kept_in_the_file() {
+    let folder = Folder::new("at-once");
+    let key = SigningKey::from_seed(&[7; 32]).unwrap();
+    let seen = folder.open();
+    let origins: Vec<String> = (0..64).map(|number| format!("einmal.example/{number}")).collect();
+    std::thread::scope(|scope| {
+        for origin in &origins {
+            let (seen, key) = (&seen, &key);
+            let of = move |root: &str| {
+                Checkpoint::sign(origin, 1, Digest::of(root.as_bytes()), key).unwrap()
+            };
+            scope.spawn(move || seen.mark_forked(&of("1"), &of("2")));
+        }
+    });
+    let again = folder.open();
+    for origin in &origins {
+        assert!(again.check(origin).is_err(), "{origin} is believed again after a restart");
+    }
+}
