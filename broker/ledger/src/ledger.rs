@@ -29,7 +29,7 @@ use crate::{
     store::{Addition, Archive, DayOfBodies, Detail, Row, Slot, Store},
     tree::Tree,
     witness::{Cosigner, cosign_later},
-    writer::{Pace, Work, Writer},
+    writer::{ATTEMPTS, Pace, Work, Writer, pause},
 };
 
 /// Bytes of the longest body.
@@ -239,9 +239,22 @@ impl Ledger {
             placed.growth.inclusion(index).ok_or_else(unproven)?
         } else {
             // Others appended before it could be signed.
-            self.inclusion(index, checkpoint.size()).await.map_err(|_| unproven())?
+            self.prove(index, checkpoint.size()).await.ok_or_else(unproven)?
         };
         Ok(Logged { index, leaf, inclusion, checkpoint })
+    }
+
+    /// The inclusion path of an entry that is logged: worth some tries, for whoever waits for it
+    /// could learn no more than that its outcome is not known.
+    async fn prove(&self, index: u64, size: u64) -> Option<Vec<Digest>> {
+        for attempt in 0..ATTEMPTS {
+            pause(attempt).await;
+            match self.inclusion(index, size).await {
+                Ok(path) => return Some(path),
+                Err(error) => tracing::warn!(%error, index, "proving a fresh leaf"),
+            }
+        }
+        None
     }
 
     /// The consistency path between two sizes; empty from 0, as RFC 9162 has it.

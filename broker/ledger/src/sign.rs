@@ -4,11 +4,12 @@
 
 use std::sync::Arc;
 
-use einmal_protocol::note::Checkpoint;
+use einmal_protocol::note::{Checkpoint, LedgerKey};
 
 use crate::{
     memory::{Memory, MemoryError},
     open::{OpenError, ask_witnesses, extends},
+    store::StoreError,
     witness::{Cosigned, behind},
     writer::{ATTEMPTS, Halted, Writer, pause},
 };
@@ -17,8 +18,8 @@ impl Writer {
     /// Signs the tree as it is now stored, has the outside memories know before anyone else, and
     /// shows it.
     pub(crate) async fn sign_and_remember(&mut self) -> Result<Arc<Checkpoint>, Halted> {
-        self.ask_after_reconnect().await?;
         loop {
+            self.ask_after_reconnect().await?;
             let head = &self.row.head;
             let checkpoint = Checkpoint::sign(&head.origin, head.size, head.root, &self.shared.key)
                 .map_err(|error| self.halt(error))?;
@@ -47,18 +48,15 @@ impl Writer {
     async fn reach(&mut self, who: &str, size: u64) -> Result<(), Halted> {
         for attempt in 0..ATTEMPTS {
             pause(attempt).await;
-            if let Ok(row) = self.store.row().await {
-                if row.head.size < size {
-                    return Err(self.halt(behind(who, size, row.head.size)));
-                }
-                return if row.head == self.row.head {
-                    Ok(())
-                } else {
-                    self.catch_up(row.head).await
-                };
+            let Ok(row) = self.store.row().await else { continue };
+            if row.head.size < size {
+                return Err(self.halt(behind(who, size, row.head.size)));
+            }
+            if row.head == self.row.head || self.catch_up(row.head).await? {
+                return Ok(());
             }
         }
-        Err(self.halt("the ledger's row cannot be read"))
+        Err(self.halt("the ledger cannot be read as far as it was signed"))
     }
 
     /// A new connection may have met another server: then all memories are asked before anything
@@ -75,14 +73,9 @@ impl Writer {
         notes.extend(held.map_err(|error| self.halt(error))?.flatten());
         // Others may have appended and signed since.
         self.reach("the ledger's memory knows of", 0).await?;
-        let shelf = &self.shared.shelf;
-        let checked = async {
-            for note in &notes {
-                extends(note, shelf, &self.tree, &key).await?;
-            }
-            Ok::<_, OpenError>(())
-        };
-        checked.await.map_err(|error| self.halt(error))?;
+        for note in &notes {
+            self.must_extend(note, &key).await?;
+        }
         self.generation = generation;
         Ok(())
     }
@@ -96,10 +89,22 @@ impl Writer {
         if signed > self.row.head.size {
             self.reach("the ledger's memory knows of", signed).await?;
         }
-        let extended = extends(&note, &self.shared.shelf, &self.tree, &key).await;
-        extended.map_err(|error| self.halt(error))?;
+        self.must_extend(&note, &key).await?;
         if let Some(memory) = &mut self.memory {
             memory.compared(note);
+        }
+        Ok(())
+    }
+
+    /// Stops where the tree does not contain what a note says was signed.
+    async fn must_extend(&self, note: &str, key: &LedgerKey) -> Result<(), Halted> {
+        for attempt in 0.. {
+            pause(attempt).await;
+            match extends(note, &self.shared.shelf, &self.tree, key).await {
+                Ok(()) => break,
+                Err(OpenError::Store(StoreError::Unavailable(_))) if attempt < ATTEMPTS => {}
+                Err(error) => return Err(self.halt(error)),
+            }
         }
         Ok(())
     }

@@ -29,6 +29,8 @@ pub(crate) const ATTEMPTS: u32 = 5;
 const PAUSE: Duration = Duration::from_millis(20);
 /// How often another process may have been faster, before the entries are answered "busy".
 const AGAIN_MAX: u32 = 100;
+/// How long which ids are taken may stay unknown, before the entries are answered "busy".
+const UNTOLD_MAX: Duration = Duration::from_secs(1);
 
 /// Longest wait for more entries than there are, before a commit.
 const LINGER_MAX: Duration = Duration::from_millis(1);
@@ -167,15 +169,22 @@ impl Writer {
     ) -> Result<(), Halted> {
         for attempt in 0..ATTEMPTS {
             pause(attempt).await;
-            self.look().await?;
-            match self.store.close(&self.row.head).await {
-                Ok(()) => {
-                    let last = self.shared.checkpoint();
-                    answers.into_iter().for_each(|one| drop(one.send(Ok(Arc::clone(&last)))));
-                    return Err(self.halt(AppendFault::Closed));
+            // The last try may have done it, and only its answer was lost.
+            let done = attempt > 0
+                && self.store.row().await.is_ok_and(|row| row.closed && row.head == self.row.head);
+            if !done {
+                self.look().await?;
+                if let Err(fault) = self.store.close(&self.row.head).await {
+                    tracing::warn!(error = %fault, "closing the ledger");
+                    continue;
                 }
-                Err(fault) => tracing::warn!(error = %fault, "closing the ledger"),
             }
+            if self.shared.tree().size() != self.row.head.size {
+                self.sign_and_remember().await?;
+            }
+            let (last, halted) = (self.shared.checkpoint(), self.halt(AppendFault::Closed));
+            answers.into_iter().for_each(|one| drop(one.send(Ok(Arc::clone(&last)))));
+            return Err(halted);
         }
         answers.into_iter().for_each(|one| drop(one.send(Err(AppendError::Busy))));
         Ok(())
@@ -211,7 +220,10 @@ impl Writer {
                 }
                 Committed::Taken => {
                     again += 1;
-                    self.take_out(&mut sorted).await?;
+                    let told = self.take_out(&mut sorted).await?;
+                    if !told && began.elapsed() > UNTOLD_MAX {
+                        again = AGAIN_MAX + 1;
+                    }
                 }
                 Committed::Overtaken => again += 1,
                 Committed::No(refusal) => {
@@ -227,17 +239,17 @@ impl Writer {
         self.answer_repeats(elsewhere).await
     }
 
-    /// Answers those of a batch whose id has its leaf, and leaves the others.
-    async fn take_out(&mut self, sorted: &mut Sorted) -> Result<(), Halted> {
+    /// Answers those of a batch whose id has its leaf, and leaves the others. False where the store
+    /// does not say which.
+    async fn take_out(&mut self, sorted: &mut Sorted) -> Result<bool, Halted> {
         // The leaf may be another process's, and beyond what we have signed.
         self.look().await?;
         sorted.take_out_old(&self.row);
-        if let Some(taken) = self.taken(&sorted.slots()).await?
-            && !sorted.take_out(taken)
-        {
+        let Some(taken) = self.taken(&sorted.slots()).await? else { return Ok(false) };
+        if !sorted.take_out(taken) {
             tracing::warn!("an id was taken, and then it was not: trying again");
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Answers entries whose id was in the same batch as one that was stored before.
@@ -285,8 +297,10 @@ impl Writer {
             match fault {
                 AppendFault::SlotTaken => return Ok(Committed::Taken),
                 AppendFault::Moved { found } => {
-                    self.catch_up(found).await?;
-                    return Ok(Committed::Overtaken);
+                    return Ok(match self.catch_up(found).await? {
+                        true => Committed::Overtaken,
+                        false => Committed::No(AppendError::Busy),
+                    });
                 }
                 AppendFault::NotDone(StoreError::Full) => {
                     return Ok(Committed::No(AppendError::Full));
@@ -356,8 +370,8 @@ impl Writer {
             return Err(self.halt(AppendFault::Closed));
         }
         (self.row.bodies_from, self.row.ids_from_ms) = (row.bodies_from, row.ids_from_ms);
-        if row.head != self.row.head {
-            self.catch_up(row.head).await?;
+        if row.head != self.row.head && !self.catch_up(row.head).await? {
+            return Ok(());
         }
         // What was taken over while a batch was overtaken may not be shown yet.
         if self.shared.tree().size() != self.row.head.size {
@@ -366,8 +380,9 @@ impl Writer {
         Ok(())
     }
 
-    /// Takes over what others have appended, after proving that it extends what we knew.
-    pub(crate) async fn catch_up(&mut self, found: Head) -> Result<(), Halted> {
+    /// Takes over what others have appended, after proving that it extends what we knew. False
+    /// where it cannot be read now: then nothing has changed.
+    pub(crate) async fn catch_up(&mut self, found: Head) -> Result<bool, Halted> {
         for attempt in 0..ATTEMPTS {
             pause(attempt).await;
             let known = (&self.tree, &self.edge);
@@ -382,7 +397,7 @@ impl Writer {
                         (self.row.bodies_from, self.row.ids_from_ms) =
                             (row.bodies_from, row.ids_from_ms);
                     }
-                    return Ok(());
+                    return Ok(true);
                 }
                 Err(StoreError::Unavailable(problem)) => {
                     tracing::warn!(problem, "reading what others have appended");
@@ -390,7 +405,7 @@ impl Writer {
                 Err(error) => return Err(self.halt(error)),
             }
         }
-        Err(self.halt("what others have appended cannot be read"))
+        Ok(false)
     }
 
     /// Stops for good. Whoever waits learns why, because the reason is set before they are let go.

@@ -179,6 +179,64 @@ async fn the_question_for_ids_that_are_taken() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn ids_that_are_never_told_hold_nobody_up() {
+    let bench = Bench::new(None).await;
+    *bench.rig.taken.lock().unwrap() = vec![Fault::NotDone(away()); 100_000].into();
+    let began = std::time::Instant::now();
+    // One whose id is taken, and one in the same batch.
+    let (taken, other) =
+        tokio::join!(bench.ledger.append(exchange(1)), bench.ledger.append(exchange(3)));
+    assert_eq!(taken.unwrap_err(), AppendError::Busy);
+    assert!(matches!(other, Ok(_) | Err(AppendError::Busy)), "{other:?}");
+    assert!(began.elapsed() < std::time::Duration::from_secs(8), "{:?}", began.elapsed());
+    bench.rig.heal();
+    bench.comes_to("told again", exchange(1), Duplicate).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_entry_is_proven_though_others_append_and_a_read_fails() {
+    // Which of the reads behind the commit fails, and how often.
+    for (before, times) in (0..5).map(|before| (before, 2)) {
+        let bench = Bench::new(None).await;
+        let (config, rig) = (bench.config.clone(), Arc::clone(&bench.rig));
+        *bench.rig.after_append.lock().unwrap() = Some(Box::new(move || {
+            let (config, rig) = (config.clone(), Arc::clone(&rig));
+            Box::pin(async move {
+                // Too many to be read one by one, so that their tiles are not at hand.
+                let other = Ledger::open(config, key()).await.unwrap();
+                fill(&other, 1_000..3_100).await;
+                fill(&other, 3_100..5_200).await;
+                other.close().await;
+                let mut tiles = vec![Fault::None; before];
+                tiles.extend(vec![Fault::NotDone(away()); times]);
+                *rig.tiles.lock().unwrap() = tiles.into();
+            })
+        }));
+        bench.rig.generation.fetch_add(1, Ordering::SeqCst);
+        let logged = bench.ledger.append(exchange(3)).await;
+        let logged = logged.unwrap_or_else(|error| panic!("{before} {times}: {error}"));
+        assert_eq!((logged.index, logged.checkpoint.size()), (3, 4_204));
+        let of = leaf(&exchange(3));
+        receipt::verify(&logged.receipt(None), of, &ledger_key(), None).unwrap();
+        bench.ledger.close().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_end_with_an_unknown_outcome_is_found_out() {
+    for close in [Fault::NotDone(away()), Fault::Unknown(away()), Fault::Done(away())] {
+        let bench = Bench::new(None).await;
+        bench.rig.close.lock().unwrap().push_back(close);
+        let last = bench.ledger.end().await.unwrap();
+        assert_eq!(last.size(), 3);
+        assert!(!bench.ledger.is_healthy());
+        bench.ledger.close().await;
+        let refused = Ledger::open(bench.config.clone(), key()).await.err().unwrap();
+        assert_eq!(refused, einmal_ledger::OpenError::Closed { size: 3 });
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_memory() {
     // Deleted before it was written: the database is ahead of what was put back.
     let bench = Bench::new(None).await;
@@ -257,7 +315,8 @@ async fn the_row_that_moves() {
     for (name, entries, expect) in [
         ("read", vec![], Progress),
         ("fails once", vec![Fault::NotDone(away())], Progress),
-        ("never read", often(&Fault::NotDone(away())), Stopped("appended cannot be read")),
+        // Nothing was signed on it, so there is nothing that it could not take back.
+        ("never read", often(&Fault::NotDone(away())), Refused(AppendError::Busy)),
         ("damaged", vec![Fault::NotDone(broken())], Stopped("damaged: as told")),
     ] {
         let bench = Bench::new(None).await;

@@ -53,6 +53,8 @@ pub(crate) struct Rig {
     pub(crate) row: Mutex<VecDeque<Fault>>,
     pub(crate) taken: Mutex<VecDeque<Fault>>,
     pub(crate) entries: Mutex<VecDeque<Fault>>,
+    pub(crate) tiles: Mutex<VecDeque<Fault>>,
+    pub(crate) close: Mutex<VecDeque<Fault>>,
     pub(crate) after_append: Mutex<Option<Hook>>,
     pub(crate) after_row: Mutex<Option<Hook>>,
     pub(crate) generation: AtomicU64,
@@ -66,6 +68,8 @@ impl Rig {
             row: Mutex::default(),
             taken: Mutex::default(),
             entries: Mutex::default(),
+            tiles: Mutex::default(),
+            close: Mutex::default(),
             after_append: Mutex::default(),
             after_row: Mutex::default(),
             generation: AtomicU64::default(),
@@ -74,7 +78,8 @@ impl Rig {
 
     /// Nothing fails any more.
     pub(crate) fn heal(&self) {
-        for step in [&self.append, &self.row, &self.taken, &self.entries] {
+        let asked = [&self.row, &self.taken, &self.entries, &self.tiles];
+        for step in asked.into_iter().chain([&self.append, &self.close]) {
             step.lock().unwrap().clear();
         }
     }
@@ -102,7 +107,7 @@ async fn runs(hook: &Mutex<Option<Hook>>) {
 
 impl Archive for Rig {
     fn tiles<'a>(&'a self, ids: &'a [TileId]) -> Pending<'a, Vec<Option<Vec<u8>>>> {
-        self.store.tiles(ids)
+        Box::pin(asked(next(&self.tiles), self.store.tiles(ids)))
     }
 
     fn entries(&self, from_index: u64, max: usize, detail: Detail) -> Pending<'_, Vec<Entry>> {
@@ -160,7 +165,17 @@ impl Store for Rig {
     }
 
     fn close<'a>(&'a self, last: &'a Head) -> Pending<'a, (), AppendFault> {
-        self.store.close(last)
+        Box::pin(async move {
+            match next(&self.close) {
+                Fault::None | Fault::Short => self.store.close(last).await,
+                Fault::NotDone(error) => Err(AppendFault::NotDone(error)),
+                Fault::Unknown(error) => Err(AppendFault::Unknown(error)),
+                Fault::Done(error) => {
+                    self.store.close(last).await?;
+                    Err(AppendFault::Unknown(error))
+                }
+            }
+        })
     }
 
     fn connection_generation(&self) -> u64 {
