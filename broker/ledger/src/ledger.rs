@@ -162,11 +162,15 @@ impl Ledger {
                 return Err(error);
             }
         };
+        let checkpoint = Arc::new(opened.checkpoint);
+        // Where witnesses cosign later, the public sees only what they have been shown: not the
+        // newest today, and an older one tomorrow.
+        let later = !config.witnesses.all.is_empty() && config.witnesses.required == 0;
         let shared = Arc::new(Shared {
             shelf,
             tree: RwLock::new(opened.tree.clone()),
-            checkpoint: watch::Sender::new(Arc::new(opened.checkpoint)),
-            cosigned: Mutex::default(),
+            cosigned: Mutex::new(later.then(|| Arc::clone(&checkpoint))),
+            checkpoint: watch::Sender::new(checkpoint),
             key,
             stopped: OnceLock::new(),
         });
@@ -189,7 +193,7 @@ impl Ledger {
             closing: closing.clone(),
         };
         let writer = tokio::spawn(writer.run());
-        if !config.witnesses.all.is_empty() && !cosigner.is_required() {
+        if later {
             tokio::spawn(cosign_later(
                 cosigner,
                 Arc::clone(&shared),
@@ -428,11 +432,14 @@ impl Ledger {
     /// connection of the storage is held any more: it can be copied, moved or opened elsewhere.
     pub async fn close(self) {
         self.closing.cancel();
-        if let Some(writer) = self.writer.lock().await.take()
+        // Left where it is until it has ended: whoever gives up waiting here may ask again.
+        let mut home = self.writer.lock().await;
+        if let Some(writer) = home.as_mut()
             && let Err(error) = writer.await
         {
             tracing::error!(%error, "the ledger's writer ended");
         }
+        *home = None;
         self.store.disconnect().await;
     }
 

@@ -68,7 +68,7 @@ pub async fn verify_store(
     if row.head.origin != ledger_key.name() {
         return Err(VerifyError::OtherOrigin { found: row.head.origin });
     }
-    let size = row.head.size;
+    let (size, mut bodies_from) = (row.head.size, row.bodies_from);
     if let Some(signed) = remembered.as_ref().filter(|signed| signed.size() > size) {
         return Err(VerifyError::Behind { stored: size, signed: signed.size() });
     }
@@ -83,12 +83,15 @@ pub async fn verify_store(
         }
         let mut completed = Vec::new();
         for entry in entries {
-            let hash = Some(entry.leaf.hash());
-            check_entry(&entry, walk.tree.size(), hash, row.bodies_from)
-                .map_err(VerifyError::Broken)?;
-            match entry.body {
-                Some(_) => walk.report.bodies += 1,
-                None => walk.report.forgotten += 1,
+            let (index, hash) = (walk.tree.size(), Some(entry.leaf.hash()));
+            if check_entry(&entry, index, hash, bodies_from).is_err() {
+                // It may have been forgotten since this began.
+                bodies_from = store.row().await?.bodies_from;
+                check_entry(&entry, index, hash, bodies_from).map_err(VerifyError::Broken)?;
+            }
+            match entry.leaf.day < bodies_from {
+                true => walk.report.forgotten += 1,
+                false => walk.report.bodies += 1,
             }
             walk.tree.push(entry.leaf.hash(), &mut completed);
             walk.remembers(remembered.as_ref())?;

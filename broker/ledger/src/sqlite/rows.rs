@@ -4,7 +4,10 @@
 use einmal_protocol::{Digest, leaf::Leaf};
 use sqlx::{Row as _, SqliteConnection, sqlite::SqliteRow};
 
-use crate::store::{Head, Row, StoreError, TileId};
+use crate::{
+    ledger::BODY_MAX,
+    store::{Head, Row, StoreError, TileId},
+};
 
 /// Where a body lies in the file of its day.
 #[derive(Clone, Copy)]
@@ -38,6 +41,10 @@ pub(super) fn stored_leaf(row: &SqliteRow, at: usize) -> Result<(Leaf, Place), S
     let (rest, length) = bytes.split_last_chunk::<4>().ok_or_else(short)?;
     let (leaf, start) = rest.split_last_chunk::<8>().ok_or_else(short)?;
     let place = Place { start: u64::from_be_bytes(*start), length: u32::from_be_bytes(*length) };
+    // So much memory is taken before a byte of it is read.
+    if place.length as usize > BODY_MAX {
+        return Err(StoreError::Broken("a leaf's body is longer than any body".to_owned()));
+    }
     Ok((Leaf::parse(leaf).map_err(broken)?, place))
 }
 

@@ -198,3 +198,32 @@ async fn what_is_forgotten_is_gone_and_the_tree_stands() {
     assert_eq!((report.bodies, report.forgotten), (1, 1));
     Ledger::open(config, key()).await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_close_that_is_given_up_and_asked_for_again_still_logs_what_has_queued() {
+    let folder = Folder::new();
+    let mut config = folder.config();
+    config.batch_max = 1;
+    let ledger = Ledger::create(config, key()).await.unwrap();
+    let waiting: Vec<_> = (0..200)
+        .map(|number| {
+            let ledger = ledger.clone();
+            tokio::spawn(async move { ledger.append(exchange(number)).await })
+        })
+        .collect();
+    while ledger.checkpoint().size() == 0 {
+        tokio::task::yield_now().await;
+    }
+    let given_up = tokio::time::timeout(std::time::Duration::ZERO, ledger.clone().close()).await;
+    assert!(given_up.is_err());
+    ledger.clone().close().await;
+    let mut logged = 0;
+    for one in waiting {
+        match one.await.unwrap() {
+            Ok(_) => logged += 1,
+            // Whoever came when it was closed already.
+            Err(error) => assert!(matches!(error, AppendError::Stopped(_)), "{error}"),
+        }
+    }
+    assert_eq!(ledger.checkpoint().size(), logged);
+}

@@ -8,7 +8,7 @@ use axum::{
     body::{Body, to_bytes},
     http::{Request, StatusCode, header},
 };
-use einmal_ledger::{Ledger, router};
+use einmal_ledger::{Ledger, Witnesses, router};
 use einmal_protocol::{
     Digest,
     merkle::{Edge, node_hash},
@@ -16,7 +16,10 @@ use einmal_protocol::{
 };
 use tower::ServiceExt;
 
-use crate::fixture::{Folder, exchange, fill, key, ledger_key};
+use crate::{
+    fixture::{Folder, exchange, fill, key, ledger_key},
+    rig::{Mood, Watcher},
+};
 
 struct Answer {
     status: StatusCode,
@@ -164,4 +167,29 @@ async fn a_tile_that_was_changed_is_not_served() {
     let router = router(ledger, Duration::from_secs(60));
     assert_eq!(fetch(&router, "/tile/0/000").await.status, StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(fetch(&router, "/tile/0/001").await.status, StatusCode::OK);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_public_checkpoint_never_goes_back() {
+    let watcher = Watcher::new();
+    let folder = Folder::new();
+    let mut config = folder.config();
+    // Nobody waits for this witness, and it is slow.
+    config.witnesses = Witnesses { required: 0, ..watcher.alone() };
+    watcher.moods.lock().unwrap().extend([Mood::Slow; 4]);
+    let ledger = Ledger::create(config, key()).await.unwrap();
+    let (mut last, began) = (0, std::time::Instant::now());
+    let mut number = 0;
+    while began.elapsed() < Duration::from_millis(2600) {
+        fill(&ledger, number..number + 1).await;
+        number += 1;
+        for _ in 0..4 {
+            let size = ledger.public_checkpoint().size();
+            assert!(size >= last, "from {last} back to {size}");
+            last = size;
+            tokio::time::sleep(Duration::from_millis(3)).await;
+        }
+    }
+    assert!(last > 0, "and it does go on");
+    ledger.close().await;
 }

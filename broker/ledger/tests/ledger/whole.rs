@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: EUPL-1.2
 //! `verify` finds what was changed anywhere, not only at the end.
 
-use einmal_ledger::{Ledger, VerifyError, verify};
+use einmal_ledger::{Ledger, SqliteStore, VerifyError, verify, verify_store};
 use einmal_protocol::{key::SigningKey, note::LedgerKey};
 
-use crate::fixture::{
-    DAY, Folder, ORIGIN, bodies, fill, key, ledger_key, tamper, tamper_with_body,
+use crate::{
+    fixture::{DAY, Folder, ORIGIN, bodies, fill, key, ledger_key, tamper, tamper_with_body},
+    rig::Rig,
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -26,6 +27,11 @@ async fn a_change_anywhere_is_found() {
         (
             "UPDATE tile SET hashes = zeroblob(64) WHERE number = 1 << 56",
             "tile 1/0 is not what the leaves give",
+        ),
+        (
+            "UPDATE leaf SET bytes = CAST(substr(bytes, 1, 46) || x'7fffffff' AS BLOB) \
+             WHERE position = 77",
+            "longer than any body",
         ),
         ("UPDATE ledger SET root = zeroblob(32)", "the leaves do not give the stored root"),
     ] {
@@ -74,4 +80,22 @@ async fn another_s_memory_or_key_does_not_pass() {
 fn key_of(seed: u8) -> LedgerKey {
     let key = SigningKey::from_seed(&[seed; 32]).unwrap();
     LedgerKey::new(ORIGIN, key.public().clone()).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_forgotten_meanwhile_is_not_taken_for_a_change() {
+    let folder = Folder::new();
+    let config = folder.config();
+    let ledger = Ledger::create(config.clone(), key()).await.unwrap();
+    fill(&ledger, 0..300).await;
+    let rig = Rig::over(SqliteStore::open(config.database.as_path()).await.unwrap());
+    *rig.after_row.lock().unwrap() = Some(Box::new(move || {
+        let ledger = ledger.clone();
+        Box::pin(async move {
+            ledger.forget(DAY + 1, 0).await.unwrap();
+            ledger.close().await;
+        })
+    }));
+    let report = verify_store(&*rig, &ledger_key(), Some(&config.memory)).await.unwrap();
+    assert_eq!((report.size, report.bodies, report.forgotten), (300, 0, 300));
 }
