@@ -135,6 +135,11 @@ impl Postgres {
         format!("postgres://postgres@127.0.0.1:{port}/postgres?sslmode=disable")
     }
 
+    /// What the server has written into its log since it was last started.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.place.path().join("log")).unwrap_or_default()
+    }
+
     /// Runs one statement with `psql`; answers its rows, one a line.
     ///
     /// # Panics

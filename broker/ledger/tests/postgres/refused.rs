@@ -160,3 +160,19 @@ async fn what_the_server_says_is_understood() {
     let error = store.row().await.unwrap_err();
     assert!(matches!(error, StoreError::Broken(_)), "{error}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_taken_id_leaves_no_line_in_the_server_s_log() {
+    let Some(server) = Postgres::start() else { return };
+    let store = create(&server.url()).await;
+    let mut model = Model::new();
+    model.append(&store, 5).await;
+    for numbers in [3..4, 3..9] {
+        let (batch, _) = model.with(numbers);
+        assert_eq!(store.append(&model.head, &batch).await, Err(AppendFault::SlotTaken));
+    }
+    // It would show the key, which is made of the request's id.
+    let log = server.log();
+    assert!(log.contains("ready to accept") && !log.contains("ERROR"), "{log}");
+    assert_eq!(whole(&store).await.0, model.head);
+}
