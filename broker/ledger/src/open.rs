@@ -61,10 +61,11 @@ pub(crate) async fn open(
     let (tree, edge) = read_tree(shelf.archive(), &row.head).await?;
     check_last_tiles(shelf, &tree).await?;
     check_last_entries(store, shelf, &tree, &row).await?;
-    for note in &witnessed {
+    for note in witnessed.iter().flatten() {
         extends(note, shelf, &tree, &ledger).await?;
     }
-    let may_be_new = tree.size() == 0 || config.adopt_memory || !witnessed.is_empty();
+    let may_be_new =
+        tree.size() == 0 || config.adopt_memory || know_the_newest(&witnessed, &config.witnesses);
     let (mut memory, note) = match remembered {
         Some((memory, Some(note))) => (memory, Some(note)),
         Some((memory, None)) if may_be_new => (memory, None),
@@ -204,19 +205,32 @@ pub(crate) fn check_entry(
     }
 }
 
-/// The newest that each witness cosigned of this ledger, where it knows it.
-pub(crate) async fn ask_witnesses(witnesses: &Witnesses, ledger: &LedgerKey) -> Vec<String> {
+/// Whether one of those who answered must have cosigned the newest checkpoint of which anything was
+/// revealed: so many have that each choice of the others is too small. Whom nobody waits for may
+/// lag behind, and then knows less than the memory that is missing.
+fn know_the_newest(answers: &[Option<String>], witnesses: &Witnesses) -> bool {
+    let lagging = witnesses.all.len().saturating_sub(witnesses.required);
+    witnesses.required > 0 && answers.len() > lagging && answers.iter().any(Option::is_some)
+}
+
+/// The newest that each witness that answers cosigned of this ledger; nothing where it says that
+/// it knows none.
+pub(crate) async fn ask_witnesses(
+    witnesses: &Witnesses,
+    ledger: &LedgerKey,
+) -> Vec<Option<String>> {
     let mut notes = Vec::new();
     for witness in &witnesses.all {
         match witness.newest(ledger.name()).await {
-            Ok(Some(note)) if Checkpoint::parse(&note, ledger).is_ok() => notes.push(note),
+            Ok(Some(note)) if Checkpoint::parse(&note, ledger).is_ok() => notes.push(Some(note)),
             // It proves nothing, so it must not keep the ledger from starting.
             Ok(Some(_)) => tracing::error!(
                 witness = witness.key().name(),
                 "alarm: it shows a note that this ledger's key did not sign"
             ),
             Ok(None) => {
-                tracing::info!(witness = witness.key().name(), "it knows nothing of this ledger")
+                tracing::info!(witness = witness.key().name(), "it knows nothing of this ledger");
+                notes.push(None);
             }
             Err(fault) => tracing::warn!(%fault, "not asked what was signed last"),
         }
@@ -286,7 +300,7 @@ pub enum OpenError {
     /// A new ledger was asked for, but there is a memory of an earlier one.
     #[error("the ledger's memory exists already: a new ledger needs a new memory")]
     MemoryExists,
-    /// No memory, or an empty one.
+    /// No memory, or an empty one, and not enough witnesses who must know as much.
     #[error(
         "the memory of this ledger of {size} leaves is missing, so whether the database is an old \
          one cannot be known: put the memory back; only if a keeper or witness confirms that \

@@ -70,10 +70,10 @@ impl Writer {
         let key = self.shared.ledger_key().map_err(|error| self.halt(error))?;
         let mut notes = ask_witnesses(self.cosigner.witnesses(), &key).await;
         let held = self.memory.as_mut().map(Memory::newest).transpose();
-        notes.extend(held.map_err(|error| self.halt(error))?.flatten());
+        notes.push(held.map_err(|error| self.halt(error))?.flatten());
         // Others may have appended and signed since.
         self.reach("the ledger's memory knows of", 0).await?;
-        for note in &notes {
+        for note in notes.iter().flatten() {
             self.must_extend(note, &key).await?;
         }
         self.generation = generation;

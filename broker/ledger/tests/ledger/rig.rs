@@ -5,7 +5,7 @@ use std::{
     collections::VecDeque,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -207,6 +207,8 @@ pub(crate) struct Watcher {
     cosigner: Cosigner,
     newest: Mutex<Option<Checkpoint>>,
     pub(crate) moods: Mutex<VecDeque<Mood>>,
+    /// Does not answer any question.
+    pub(crate) gone: AtomicBool,
 }
 
 /// How long it is waited for.
@@ -216,7 +218,12 @@ impl Watcher {
     pub(crate) fn new() -> Arc<Self> {
         let key = SigningKey::from_seed(&[9; 32]).unwrap();
         let cosigner = Cosigner::new("witness.example/w", key).unwrap();
-        Arc::new(Self { cosigner, newest: Mutex::default(), moods: Mutex::default() })
+        Arc::new(Self {
+            cosigner,
+            newest: Mutex::default(),
+            moods: Mutex::default(),
+            gone: AtomicBool::default(),
+        })
     }
 
     /// The one of whom a cosignature is required.
@@ -255,7 +262,8 @@ impl Witness for Watcher {
 
     fn newest<'a>(&'a self, _origin: &'a str) -> Pending<'a, Option<String>, WitnessFault> {
         let newest = self.newest.lock().unwrap().as_ref().map(|n| n.note().to_owned());
-        Box::pin(async move { Ok(newest) })
+        let gone = self.gone.load(Ordering::SeqCst);
+        Box::pin(async move { if gone { Err(self.unavailable()) } else { Ok(newest) } })
     }
 
     fn add_checkpoint<'a>(
@@ -266,6 +274,7 @@ impl Witness for Watcher {
     ) -> Pending<'a, Added, WitnessFault> {
         Box::pin(async move {
             let mood = self.moods.lock().unwrap().pop_front();
+            let mood = if self.gone.load(Ordering::SeqCst) { Some(Mood::Away) } else { mood };
             match mood {
                 None => self.cosign(old_size, proof, note),
                 Some(Mood::Away) => Err(self.unavailable()),

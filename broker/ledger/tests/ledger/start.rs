@@ -1,12 +1,17 @@
 // SPDX-License-Identifier: EUPL-1.2
 //! Starting: whatever is not this ledger, whole and newest, is refused.
 
-use std::path::Path;
+use std::{path::Path, sync::atomic::Ordering};
 
-use einmal_ledger::{DatabaseError, Ledger, LedgerConfig, OpenError, store::StoreError};
+use einmal_ledger::{
+    DatabaseError, Ledger, LedgerConfig, OpenError, Witness as _, Witnesses, store::StoreError,
+};
 use einmal_protocol::{key::SigningKey, note::NoteError};
 
-use crate::fixture::{DAY, Folder, ORIGIN, bodies, exchange, fill, key, tamper, tamper_with_body};
+use crate::{
+    fixture::{DAY, Folder, ORIGIN, bodies, exchange, fill, key, tamper, tamper_with_body},
+    rig::Watcher,
+};
 
 async fn refusal(config: LedgerConfig) -> OpenError {
     match Ledger::open(config, key()).await {
@@ -197,4 +202,42 @@ async fn a_lost_memory_is_adopted_only_on_demand() {
     config.adopt_memory = true;
     Ledger::open(config, key()).await.unwrap().close().await;
     Ledger::open(folder.config(), key()).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_witnesses_who_must_know_the_newest_stand_in_for_a_lost_memory() {
+    let folder = closed_ledger(0..5).await;
+    let (knows, lags) = (Watcher::new(), Watcher::new());
+    let mut config = folder.config();
+    config.witnesses =
+        Witnesses { all: vec![knows.clone() as _, lags.clone() as _], ..knows.alone() };
+    let ledger = Ledger::open(config.clone(), key()).await.unwrap();
+    ledger.append(exchange(5)).await.unwrap();
+    // Let the other one finish too: nobody waited for it.
+    while lags.newest("").await.unwrap().is_none() {
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    lags.gone.store(true, Ordering::SeqCst);
+    ledger.close().await;
+    let backup = Folder::new();
+    copy(&folder.0, &backup.0);
+    let ledger = Ledger::open(config.clone(), key()).await.unwrap();
+    ledger.append(exchange(6)).await.unwrap();
+    ledger.close().await;
+    // A backup without its memory, and whoever cosigned what is missing in it does not answer.
+    let mut restored = backup.config();
+    restored.memory = backup.0.join("none");
+    restored.witnesses = config.witnesses.clone();
+    knows.gone.store(true, Ordering::SeqCst);
+    lags.gone.store(false, Ordering::SeqCst);
+    assert_eq!(refusal(restored.clone()).await, OpenError::MemoryMissing { size: 6 });
+    // Nor does one whom nobody waits for know the newest.
+    restored.witnesses.required = 0;
+    assert_eq!(refusal(restored.clone()).await, OpenError::MemoryMissing { size: 6 });
+    knows.gone.store(false, Ordering::SeqCst);
+    restored.witnesses.required = 1;
+    assert_eq!(refusal(restored).await, OpenError::Behind { stored: 6, signed: 7 });
+    // Both together are enough for the whole one.
+    std::fs::remove_file(&config.memory).unwrap();
+    Ledger::open(config, key()).await.unwrap().close().await;
 }
