@@ -93,7 +93,7 @@ impl Postgres {
     pub fn copy(&self) -> Self {
         let copy = Self::new(self.programs.clone(), Place::new("copy"));
         let mut cp = copy.place.command(&program("cp", &[]).expect("every system has cp"));
-        cp.arg("-a").arg(self.data()).arg(self.log()).arg(copy.folder());
+        cp.arg("-a").arg(self.data()).arg(self.log_file()).arg(copy.folder());
         self.pause();
         finish(cp);
         self.resume();
@@ -137,7 +137,7 @@ impl Postgres {
 
     /// What the server has written into its log since it was last started.
     pub fn log(&self) -> String {
-        fs::read_to_string(self.place.path().join("log")).unwrap_or_default()
+        fs::read_to_string(self.log_file()).unwrap_or_default()
     }
 
     /// Runs one statement with `psql`; answers its rows, one a line.
@@ -217,7 +217,7 @@ impl Postgres {
         for (name, value) in always.iter().chain(settings) {
             server.arg("-c").arg(format!("{name}={value}"));
         }
-        let log = self.log();
+        let log = self.log_file();
         let mut process = Process::start(server, &log);
         wait_until("PostgreSQL to start", || {
             assert!(process.runs(), "{}", fs::read_to_string(&log).unwrap_or_default());
@@ -240,7 +240,7 @@ impl Postgres {
         self.place.path().join("data")
     }
 
-    fn log(&self) -> PathBuf {
+    fn log_file(&self) -> PathBuf {
         self.place.path().join("log")
     }
 
