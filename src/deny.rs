@@ -16,7 +16,7 @@ use prost::Message;
 
 use crate::{
     Exit,
-    documents::{self, SignArgs},
+    documents::{self, PublishArgs, SignArgs},
     publisher::{self, Publisher, PublisherArgs},
 };
 
@@ -38,6 +38,7 @@ enum What {
     Lift(LiftArgs),
     /// Adds a signature to a list in a file. Each signer does this on their own machine.
     Sign(SignArgs),
+    /// Gives a signed list to every broker of the directory. Effective at once.
     Publish(PublishArgs),
     Show(ShowArgs),
 }
@@ -121,15 +122,6 @@ struct LiftArgs {
     out: PathBuf,
 }
 
-/// Gives a signed list to every broker of the directory.
-#[derive(clap::Args)]
-struct PublishArgs {
-    /// The list.
-    envelope: PathBuf,
-    #[command(flatten)]
-    publisher: PublisherArgs,
-}
-
 /// Shows what is forbidden, and whether that is fresh.
 #[derive(clap::Args)]
 struct ShowArgs {
@@ -150,10 +142,7 @@ pub async fn run(args: Args) -> Result<(), Exit> {
         What::Add(args) => add(*args).await,
         What::Lift(args) => lift(&args).await,
         What::Sign(args) => documents::sign(&args),
-        What::Publish(args) => {
-            let publisher = open(&args.publisher).await?;
-            publish(&publisher, files::envelope(&args.envelope)?).await
-        }
+        What::Publish(args) => documents::publish(&args).await,
         What::Show(args) => show(&args).await,
     }
 }

@@ -6,13 +6,17 @@ use std::path::{Path, PathBuf};
 
 use einmal_peer::{Clock, files};
 use einmal_policy::{
-    Directory, Role, Root, chain::check_expiry, directory::DirectoryDocument, root::RootDocument,
+    Directory, Role, Root, chain::check_expiry, directory::DirectoryDocument, documents::Offer,
+    root::RootDocument,
 };
 use einmal_protocol::{Digest, envelope::payload_type, wire::v1::Envelope};
 use prost::Message;
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::Exit;
+use crate::{
+    Exit,
+    publisher::{self, Publisher, PublisherArgs},
+};
 
 /// Works on the root: which keys may sign what, and how many of them it takes.
 #[derive(clap::Args)]
@@ -42,6 +46,8 @@ enum Steps {
     Sign(SignArgs),
     /// Verifies an envelope from the pinned root, and says who is missing.
     Verify(VerifyArgs),
+    /// Gives a signed envelope to every broker of the directory. Effective at once.
+    Publish(PublishArgs),
 }
 
 /// Arguments of every `sign`.
@@ -64,11 +70,48 @@ pub struct VerifyArgs {
     root: PathBuf,
 }
 
+/// Arguments of every `publish`.
+#[derive(clap::Args)]
+pub struct PublishArgs {
+    /// The signed envelope.
+    envelope: PathBuf,
+    /// Another one that must count at the same moment: rules and directory signed anew, for a root
+    /// that replaces the keys that signed them. May be given several times.
+    #[arg(long)]
+    with: Vec<PathBuf>,
+    #[command(flatten)]
+    publisher: PublisherArgs,
+}
+
+/// Verifies envelopes here, gives them to every broker, and says which took them.
+///
+/// # Errors
+/// Where they are not accepted here or there.
+pub async fn publish(args: &PublishArgs) -> Result<(), Exit> {
+    let config = publisher::read(&args.publisher.config)?;
+    let publisher = Publisher::open(&config, Clock::system()).await?;
+    let mut offer = Offer::default();
+    for path in std::iter::once(&args.envelope).chain(&args.with) {
+        let envelope = files::envelope(path)?;
+        let unknown =
+            |kind: &str| Exit::usage(format!("{}: {kind} is not published", path.display()));
+        match envelope.payload_type.as_str() {
+            payload_type::ROOT => offer.roots.push(envelope),
+            payload_type::RULES => offer.rules = publisher.rules_up_to(envelope),
+            payload_type::DIRECTORY => offer.directory = Some(envelope),
+            payload_type::DENY => offer.deny = Some(envelope),
+            payload_type::FRESHNESS => offer.freshness = Some(envelope),
+            kind => return Err(unknown(kind)),
+        }
+    }
+    publisher::report(&publisher.publish(offer).await?)
+}
+
 /// Runs `einmal root`.
 ///
 /// # Errors
 /// Where a document or signature is not accepted.
-pub fn run_root(args: RootArgs) -> Result<(), Exit> {
+pub async fn run_root(args: RootArgs) -> Result<(), Exit> {
     match args.what {
         Steps::Build { document, out } => {
             let document: RootDocument = read_json(&document)?;
@@ -83,6 +126,7 @@ pub fn run_root(args: RootArgs) -> Result<(), Exit> {
             println!("root version {} is good", root.document().version);
             Ok(())
         }
+        Steps::Publish(args) => publish(&args).await,
     }
 }
 
@@ -90,7 +134,7 @@ pub fn run_root(args: RootArgs) -> Result<(), Exit> {
 ///
 /// # Errors
 /// Where a document or signature is not accepted.
-pub fn run_directory(args: DirectoryArgs) -> Result<(), Exit> {
+pub async fn run_directory(args: DirectoryArgs) -> Result<(), Exit> {
     match args.what {
         Steps::Build { document, out } => {
             let document: DirectoryDocument = read_json(&document)?;
@@ -116,6 +160,7 @@ pub fn run_directory(args: DirectoryArgs) -> Result<(), Exit> {
             );
             Ok(())
         }
+        Steps::Publish(args) => publish(&args).await,
     }
 }
 

@@ -11,7 +11,8 @@ use einmal_peer::{
     dial::{self, Target},
     files, trust,
 };
-use einmal_policy::{Root, documents::Offer};
+use einmal_policy::{Role, Root, documents::Offer};
+use einmal_protocol::{envelope::payload_type, wire::v1::Envelope};
 use serde::Deserialize;
 use tonic::transport::Channel;
 
@@ -123,6 +124,23 @@ impl Publisher {
             told.push(Told { broker, problem });
         }
         Ok(told)
+    }
+
+    /// Rules with those that they follow: none, if both roles signed them; otherwise those that
+    /// are held, which they can only narrow.
+    pub fn rules_up_to(&self, rules: Envelope) -> Vec<Envelope> {
+        let both = [Role::RegisterAuthority, Role::DataProtectionOfficer];
+        let root = &self.trust.current().root;
+        let one_signed = |role| root.check_signed(&rules, payload_type::RULES, &[role]).is_ok();
+        // With keys of a root that is published with them, they are no narrowing either.
+        match both.map(one_signed) {
+            [true, false] | [false, true] => {
+                let mut chain = self.trust.documents().rules.clone();
+                chain.push(rules);
+                chain
+            }
+            _ => vec![rules],
+        }
     }
 
     fn brokers(&self) -> Result<Vec<(String, Channel)>, Exit> {

@@ -202,3 +202,60 @@ async fn a_switch_of_rules_drops_no_request() {
     assert_eq!(house.broker.broker.trust.current().rules.document().version, 5);
     world.house.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_keys_are_replaced_while_it_runs() {
+    let world = World::start().await;
+    let house = &world.house;
+    let (client, publisher) = (house.client().await.unwrap(), publisher(house).await);
+    assert_eq!(reason(&client, house, "pay-data").await, None);
+    let key = |name: &str| {
+        let file = house.plan.folder.join(format!("keys/{name}.key"));
+        einmal::pki::identity_key(&file).unwrap_or_else(|exit| panic!("{exit}"))
+    };
+    let sign = |kind, document: &serde_json::Value, signers: &[&str]| {
+        house.plan.sign(kind, document, signers).unwrap_or_else(|exit| panic!("{exit}"))
+    };
+    let next = |envelope: &Envelope| {
+        let mut document: serde_json::Value = serde_json::from_slice(&envelope.payload).unwrap();
+        document["version"] = (document["version"].as_u64().unwrap() + 1).into();
+        document["previous"] = Digest::of(&envelope.payload).to_hex().into();
+        document
+    };
+    let mut root = next(publisher.trust.pinned());
+    for role in ["register_authority", "data_protection_officer", "emergency", "online"] {
+        root["roles"][role]["keys"] = serde_json::json!([key(&format!("new-{role}"))]);
+    }
+    let documents = publisher.trust.documents();
+    let mut rules = next(documents.rules.last().unwrap());
+    rules["change"] = "text_only".into();
+    let signers = ["new-register_authority", "new-data_protection_officer"];
+    let offer = Offer {
+        roots: vec![sign(payload_type::ROOT, &root, &["root-1", "root-3"])],
+        rules: vec![sign(payload_type::RULES, &rules, &signers)],
+        directory: Some(sign(payload_type::DIRECTORY, &next(&documents.directory), &signers[..1])),
+        deny: Some(sign(
+            payload_type::DENY,
+            &next(documents.deny.as_ref().unwrap()),
+            &["new-emergency"],
+        )),
+        freshness: None,
+    };
+    // The root alone would leave rules and directory without a signature that counts.
+    let alone = Offer { roots: offer.roots.clone(), ..Offer::default() };
+    assert!(publisher.publish(alone).await.is_err());
+    let told = publisher.publish(offer).await.unwrap_or_else(|exit| panic!("{exit}"));
+    assert!(told.iter().all(|told| told.problem.is_none()));
+    assert_eq!(reason(&client, house, "pay-data").await, Some(Reason::DenyListStale));
+    // The old online key says nothing that counts any more; the new one does.
+    let told = house.online.sign().await.unwrap_or_default();
+    assert!(told.iter().all(|told| told.problem.is_some()));
+    assert_eq!(reason(&client, house, "pay-data").await, Some(Reason::DenyListStale));
+    let config = house.plan.folder.join("publisher-2.toml");
+    let text = std::fs::read_to_string(house.plan.config("publisher")).unwrap();
+    std::fs::write(&config, text.replace("keys/online.key", "keys/new-online.key")).unwrap();
+    let online = einmal::online::Online::open(&config, house.clock.clone()).await;
+    online.unwrap_or_else(|exit| panic!("{exit}")).sign().await.unwrap();
+    assert_eq!(reason(&client, house, "pay-data").await, None);
+    world.house.stop().await;
+}

@@ -12,6 +12,7 @@ use std::{
 use einmal_policy::{
     Trust, TrustState,
     documents::{self, Documents, Offer},
+    freshness::FreshnessError,
     trust::TrustError,
 };
 use einmal_protocol::{
@@ -108,7 +109,7 @@ impl TrustStore {
         let offer = offer.into();
         let mut documents = kept.unwrap_or_default().with(&offer);
         let known = (&state, before.as_ref());
-        let mut accepted = Trust::accept(&pinned, &documents, known, now_ms);
+        let mut accepted = accept(&pinned, &mut documents, &offer, known, now_ms);
         if before.is_none() && accepted.is_err() {
             // What was kept is of no use any more, say because another root was pinned since.
             documents = Documents::default().with(&offer);
@@ -144,12 +145,13 @@ impl TrustStore {
     fn take(&self, offer: &Offer, now_ms: u64) -> Result<bool, TrustStoreError> {
         let _alone = self.renewing.lock().unwrap_or_else(PoisonError::into_inner);
         let held = self.held();
-        let documents = held.documents.with(offer);
+        let mut documents = held.documents.with(offer);
         if documents == *held.documents {
             return Ok(false);
         }
         let known = (&held.state, Some(&*held.current));
-        let (trust, state) = Trust::accept(&self.pinned, &documents, known, now_ms)?;
+        let accepted = accept(&self.pinned, &mut documents, offer, known, now_ms);
+        let (trust, state) = accepted?;
         remember(&self.state_file, &documents, &state)?;
         let mut before = held.before;
         if !trust.is_of(held.current.rules.digest(), held.current.directory.digest()) {
@@ -237,6 +239,24 @@ impl TrustStore {
             .filter(|(_, since)| now_ms < since.saturating_add(OVERLAP_MS))
             .find(|(trust, _)| trust.is_of(rules, directory))
             .map(|(trust, _)| Arc::clone(trust))
+    }
+}
+
+/// A new root may replace the online key: then its new holder has yet to say what is newest, and
+/// what is held of the old one is let go.
+fn accept(
+    pinned: &Envelope,
+    documents: &mut Documents,
+    offer: &Offer,
+    known: (&TrustState, Option<&Trust>),
+    now_ms: u64,
+) -> Result<(Trust, TrustState), TrustError> {
+    match Trust::accept(pinned, documents, known, now_ms) {
+        Err(TrustError::Freshness(FreshnessError::Signature(_))) if offer.freshness.is_none() => {
+            documents.freshness = None;
+            Trust::accept(pinned, documents, known, now_ms)
+        }
+        accepted => accepted,
     }
 }
 
