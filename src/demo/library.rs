@@ -15,6 +15,7 @@ macro_rules! library {
 
 const FILES: &[(&str, &str)] = library![
     "areas.toml",
+    "kinds.toml",
     "purposes.toml",
     "evidence-types.toml",
     "tests.toml",

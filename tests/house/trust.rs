@@ -134,7 +134,7 @@ async fn a_policy_that_errors_denies_and_is_logged() {
     let mut rules = fixture.rules();
     // Valid by its types; overflows when it is evaluated. Cedar alone would skip this forbid.
     rules.policies.push_str(
-        "\n@id(\"broken\") @legal_basis(\"none\")\n\
+        "\n@id(\"broken\") @legal_basis(\"none\") @text_de(\"x\") @text_en(\"x\")\n\
          forbid (principal, action, resource in EvidenceType::\"residence-title\")\n\
          when { !context.idnr_used && 9223372036854775807 + 1 > 0 };\n",
     );

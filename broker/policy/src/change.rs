@@ -107,6 +107,12 @@ fn shape(rules: &Rules) -> RulesDocument {
     for purpose in &mut shape.purposes {
         blank(&mut purpose.texts);
         purpose.legal_basis.clear();
+        purpose.initiations.sort_unstable();
+        // Whether there is a ground decides; its wording does not.
+        purpose.idnr_ground = purpose.idnr_ground.take().map(|_| String::new());
+    }
+    for kind in &mut shape.kinds {
+        blank(&mut kind.texts);
     }
     for kind in &mut shape.evidence_types {
         blank(&mut kind.texts);
@@ -116,6 +122,7 @@ fn shape(rules: &Rules) -> RulesDocument {
     }
     // Ids are unique, so the order says nothing. That of fields may.
     shape.areas.sort_by(|a, b| a.id.cmp(&b.id));
+    shape.kinds.sort_by(|a, b| a.id.cmp(&b.id));
     shape.purposes.sort_by(|a, b| a.id.cmp(&b.id));
     shape.evidence_types.sort_by(|a, b| a.id.cmp(&b.id));
     shape
@@ -156,6 +163,12 @@ fn body(policy: &Policy) -> Option<Map<String, Value>> {
     let Ok(Value::Object(mut body)) = policy.to_json() else { return None };
     body.remove("annotations");
     Some(body)
+}
+
+/// What a policy says, whatever its id, texts and layout: equal for equal policies. Absent where
+/// Cedar cannot write it down.
+pub(crate) fn meaning(policy: &Policy) -> Option<String> {
+    body(policy).map(|body| Value::Object(body).to_string())
 }
 
 fn conditions(body: &Map<String, Value>) -> Option<Vec<&Value>> {
@@ -209,4 +222,4 @@ fn is_plain(value: &Value) -> bool {
 
 #[cfg(test)]
 #[path = "change_tests.rs"]
-mod tests;
+pub(crate) mod tests;

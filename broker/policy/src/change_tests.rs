@@ -18,7 +18,7 @@ use crate::{
 const OVERFLOW: &str = "9223372036854775807 + 1 > 0";
 
 /// Numbered policies, so that the same text may stand under two ids.
-fn rules(policies: &[String], first_id: usize) -> Rules {
+pub(crate) fn rules(policies: &[String], first_id: usize) -> Rules {
     let named: String = policies
         .iter()
         .enumerate()
@@ -36,7 +36,7 @@ type Case = (&'static str, serde_json::Value, Change);
 
 #[test]
 fn what_counts_and_what_does_not() {
-    let cases: [Case; 16] = [
+    let cases: [Case; 22] = [
         ("/version", json!(1), Change::TextOnly),
         ("/expires_at_ms", json!(9_999), Change::TextOnly),
         ("/retention_days", json!(731), Change::TextOnly),
@@ -44,7 +44,17 @@ fn what_counts_and_what_does_not() {
         ("/purposes/1/texts/de", json!("Neu"), Change::TextOnly),
         ("/areas/0/texts/en", json!("New"), Change::TextOnly),
         ("/evidence_types/0/fields/0/texts/de_leicht", json!("Neu"), Change::TextOnly),
-        ("/policies", json!(OPEN.replace("\"open\"", "\"other\"")), Change::TextOnly),
+        (
+            "/policies",
+            small(&OPEN.replace("\"open\"", "\"other\""))["policies"].clone(),
+            Change::TextOnly,
+        ),
+        ("/kinds/0/texts/en", json!("New"), Change::TextOnly),
+        ("/purposes/1/idnr_ground", json!("§ 2"), Change::TextOnly),
+        ("/purposes/1/idnr_ground", json!(null), Change::Widens),
+        ("/purposes/1/initiations", json!(["application"]), Change::Widens),
+        ("/kinds/2/id", json!("k3"), Change::Widens),
+        ("/purposes/2/parent", json!(null), Change::Widens),
         ("/retention_days", json!(730), Change::Widens),
         ("/purposes/2/id", json!("p2"), Change::Widens),
         ("/areas/1/id", json!("elsewhere"), Change::Widens),
@@ -135,7 +145,7 @@ fn rules_must_say_what_they_do_to_the_version_before() {
 }
 
 /// Authorities with every combination of two kinds, in two areas.
-fn directory() -> Directory {
+pub(crate) fn directory() -> Directory {
     let keys = json!([KeyText::from(SigningKey::from_seed(&[1; 32]).unwrap().public())]);
     let mut authorities = Vec::new();
     for (name, kinds) in
@@ -199,6 +209,7 @@ fn any_policy() -> impl Strategy<Value = String> {
         1 => Just(r#"when { context.purpose == Purpose::"p1" }"#.to_owned()),
         1 => Just("when { context.idnr_used }".to_owned()),
         1 => Just("unless { context.crosses_areas }".to_owned()),
+        1 => Just(r#"when { principal.area == "here" }"#.to_owned()),
         1 => Just(r#"unless { principal in AuthorityKind::"k1" }"#.to_owned()),
         2 => Just(format!("when {{ context.idnr_used && {OVERFLOW} }}")),
     ];
@@ -209,7 +220,7 @@ fn any_policy() -> impl Strategy<Value = String> {
 }
 
 /// Policies, some of them kept, some added.
-fn any_pair() -> impl Strategy<Value = (Vec<String>, Vec<String>)> {
+pub(crate) fn any_pair() -> impl Strategy<Value = (Vec<String>, Vec<String>)> {
     vec(any_policy(), 1..7).prop_flat_map(|old| {
         let kept = subsequence(old.clone(), old.len().saturating_sub(2)..=old.len());
         let added = vec(any_policy(), 0..2);

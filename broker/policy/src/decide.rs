@@ -58,10 +58,13 @@ impl From<&Request> for Question {
 
 /// Everything that policies read of the one who asks.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Asker {
-    pub(crate) authority: String,
-    pub(crate) area: String,
-    pub(crate) kinds: Vec<String>,
+pub struct Asker {
+    /// Id of the authority.
+    pub authority: String,
+    /// Its area.
+    pub area: String,
+    /// Its kinds.
+    pub kinds: Vec<String>,
 }
 
 /// The answer for one field.
@@ -152,10 +155,14 @@ pub fn explain(
         area: authority.entry.area.clone(),
         kinds: authority.entry.kinds.clone(),
     };
-    ask(rules, &asker, &register.entry.area, question)
+    explain_as(rules, &asker, &register.entry.area, question)
 }
 
-fn ask(
+/// As [`explain`], for somebody who need not stand in a directory.
+///
+/// # Errors
+/// As [`explain`].
+pub fn explain_as(
     rules: &Rules,
     asker: &Asker,
     register_area: &str,
@@ -228,7 +235,7 @@ impl Slice {
         Ok(Self { policies, entities })
     }
 
-    fn decide(
+    pub(crate) fn decide(
         &self,
         rules: &Rules,
         asker: &Asker,
@@ -271,7 +278,10 @@ impl Slice {
 }
 
 /// Runs one of the rules' own tests.
-pub(crate) fn run_test(rules: &Rules, test: &RuleTest) -> Result<(), RulesError> {
+///
+/// # Errors
+/// What came out instead.
+pub fn run_test(rules: &Rules, test: &RuleTest) -> Result<(), RulesError> {
     let failed = |problem: String| RulesError::Test { name: test.name.clone(), problem };
     let initiation = match test.initiation.as_str() {
         "application" => Initiation::Application,
@@ -292,7 +302,7 @@ pub(crate) fn run_test(rules: &Rules, test: &RuleTest) -> Result<(), RulesError>
         initiation,
         idnr_used: test.idnr_used,
     };
-    let refused: Vec<String> = match ask(rules, &asker, &test.register_area, &question) {
+    let refused: Vec<String> = match explain_as(rules, &asker, &test.register_area, &question) {
         Ok(explanation) => {
             let refused = explanation.fields.into_iter().filter(|field| !field.permitted);
             refused.map(|field| field.field).collect()

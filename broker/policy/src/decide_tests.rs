@@ -38,6 +38,7 @@ pub(crate) fn deployed() -> Vec<u8> {
         "schema": SCHEMA,
         "policies": policies,
         "areas": list::<Value>("areas"),
+        "kinds": list::<Value>("kinds"),
         "purposes": list::<Value>("purposes"),
         "evidence_types": list::<Value>("evidence-types"),
         "tests": list::<Value>("tests"),
@@ -256,7 +257,12 @@ fn the_number_crosses_no_areas_unasked() {
 
 /// Small rules: authorities `a0..a2` and types `t0`, `t1`, each with fields `f0`, `f1`.
 pub(crate) fn small(policies: &str) -> Value {
-    let texts = json!({ "de": "", "en": "", "de_leicht": "" });
+    let texts = json!({ "de": "so", "en": "so", "de_leicht": "so" });
+    let policies = policies.replace(
+        "@legal_basis(\"§ 1\")",
+        "@legal_basis(\"§ 1\") @text_de(\"so\") @text_en(\"so\")",
+    );
+    let kinds = ["k0", "k1", "k2"].map(|id| json!({ "id": id, "texts": texts }));
     let field = |name: &str, special: bool| {
         json!({
             "name": name, "texts": texts, "schema": { "type": "string" },
@@ -270,7 +276,9 @@ pub(crate) fn small(policies: &str) -> Value {
         })
     };
     let purpose = |id: &str, parent: Option<&str>| {
-        let mut purpose = json!({ "id": id, "legal_basis": ["§ 1"], "texts": texts });
+        let mut purpose = json!({
+            "id": id, "legal_basis": ["§ 1"], "idnr_ground": "§ 1", "texts": texts,
+        });
         if let Some(parent) = parent {
             purpose["parent"] = json!(parent);
         }
@@ -278,7 +286,7 @@ pub(crate) fn small(policies: &str) -> Value {
     };
     json!({
         "version": 1, "issued_at_ms": 0, "expires_at_ms": 1_000,
-        "schema": SCHEMA, "policies": policies,
+        "schema": SCHEMA, "policies": policies, "kinds": kinds,
         "areas": [{ "id": "here", "texts": texts }, { "id": "there", "texts": texts }],
         "purposes": [purpose("p", None), purpose("p0", Some("p")), purpose("p1", Some("p"))],
         "evidence_types": [kind("t0"), kind("t1")],

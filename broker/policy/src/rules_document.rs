@@ -28,6 +28,9 @@ pub struct RulesDocument {
     pub policies: String,
     /// Administrative areas (Bereiche, IDNrG § 12 (1)).
     pub areas: Vec<Area>,
+    /// Kinds of authorities, so that a misspelt one is noticed; needed once a policy names one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub kinds: Vec<AuthorityKind>,
     /// What evidence may be asked for.
     pub purposes: Vec<Purpose>,
     /// What may be asked for.
@@ -75,6 +78,16 @@ pub struct Area {
     pub texts: Texts,
 }
 
+/// A kind of authority, as policies and the directory name it.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct AuthorityKind {
+    /// Its id.
+    pub id: String,
+    /// Its name.
+    pub texts: Texts,
+}
+
 /// A purpose. Requests name purposes without narrower ones; a policy that forbids may name a
 /// broader one.
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
@@ -87,6 +100,14 @@ pub struct Purpose {
     pub parent: Option<String>,
     /// Citations, such as "§ 1 BEEG".
     pub legal_basis: Vec<String>,
+    /// Who may set it going: "application" (the citizen), "statutory" (the office, because a law
+    /// tells it to). Absent: both.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub initiations: Vec<String>,
+    /// Citation of the ground for using the identification number (IDNrG § 5 (1)); absent: for
+    /// this purpose it may not be used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idnr_ground: Option<String>,
     /// What the citizen reads after "Why".
     pub texts: Texts,
 }

@@ -23,6 +23,23 @@ fn policies_that_are_not_sound_are_not_loaded() {
         (when("context.purpose == \"p0\""), "types"),
         // Warnings count: a policy that can never speak is a mistake.
         (when("false"), "impossible"),
+        (
+            r#"@id("a") @legal_basis("§ 2") @text_en("x")"#.to_owned()
+                + " permit (principal, action, resource);",
+            "@text_de is missing",
+        ),
+        (
+            r#"@id("a") @legal_basis("§ 2") @text_de("x") @text_en(" ")"#.to_owned()
+                + " permit (principal, action, resource);",
+            "@text_en is missing",
+        ),
+        (
+            OPEN.replace("principal,", "principal in AuthorityKind::\"k\","),
+            "names AuthorityKind::\"k\", which the rules do not have: did you mean",
+        ),
+        (OPEN.replace("principal,", "principal == Authority::\"A 1\","), "an id is lower-case"),
+        (when("context.initiation == \"aplication\""), "did you mean `application`?"),
+        (when("\"hear\" != principal.area"), "did you mean `here`?"),
         (OPEN.replace("principal,", "principal == ?principal,"), "templates are not taken"),
         (OPEN.replace("principal,", "principal in Purpose::\"p\","), "applicable action"),
         // A misspelt guard would guard nothing.
@@ -110,6 +127,23 @@ fn documents_that_are_not_sound_are_not_loaded() {
     assert!(Rules::parse(&[&bytes[..], b"{}"].concat()).is_err());
 }
 
+/// Where in the text, so that a tool can say the file, line and column.
+#[test]
+fn errors_in_policies_have_a_place() {
+    for (policies, at) in [
+        (OPEN.replace("resource);", "resource) when { context.purpos == 1 };"), "context.purpos"),
+        (format!("{OPEN} }}"), "}"),
+        (OPEN.replace("resource)", "resource in EvidenceType::\"t2\")"), "EvidenceType"),
+        (OPEN.replace("@legal_basis(\"§ 1\")", ""), "@id"),
+        (OPEN.replace("resource);", "resource) when { resource.size == 1 };"), "resource.size"),
+    ] {
+        let rules = small(&policies);
+        let Err(RulesError::Policies(flaw)) = parse(&rules) else { panic!("{policies}") };
+        let text = rules["policies"].as_str().unwrap();
+        assert_eq!(flaw.at, text.find(at), "{flaw}: {text}");
+    }
+}
+
 /// Cedar reads by recursion: a thousand brackets would end the process, not the reading.
 #[test]
 fn nesting_has_a_limit() {
@@ -124,7 +158,7 @@ fn nesting_has_a_limit() {
         format!("{}{inner}{}", open.repeat(count), close.repeat(count))
     };
     let flag = "context.idnr_used";
-    let quiet = r#" || "((((((((((((((((((\\" == context.initiation // (((((((((((((((((((
+    let quiet = r#" || [context.initiation].contains("((((((((((((((((((\\") // (((((((((((((((((((
     "#;
     assert_eq!(load(&nested("(", flag, ")", 15)), Ok(()));
     assert_eq!(load(&format!("{flag}{quiet}")), Ok(()));

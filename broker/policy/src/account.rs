@@ -1,0 +1,224 @@
+// SPDX-License-Identifier: EUPL-1.2
+//! The account of a decision for people: every policy that spoke, also where another one
+//! outweighed it, and, where nothing permits, what is missing.
+
+use einmal_protocol::{Reason, wire::v1::Initiation};
+use serde::Serialize;
+
+use crate::{
+    Rules,
+    decide::{Asker, PolicyFailure, Question, Refused, Slice, explain_as},
+    rules::reaches,
+    rules_document::EvidenceType,
+};
+
+/// How one question comes out, and why.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Account {
+    /// Whether every field is permitted.
+    pub permitted: bool,
+    /// Whether the ends lie in different areas.
+    pub crosses_areas: bool,
+    /// Why the purpose does not admit the question at all, whatever policies say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub purpose_refuses: Option<String>,
+    /// In the order of the question.
+    pub fields: Vec<FieldAccount>,
+    /// Fields of the evidence type that were not asked for and would be permitted.
+    pub also_permitted: Vec<String>,
+}
+
+/// How one field comes out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct FieldAccount {
+    /// Which.
+    pub field: String,
+    /// Whether it may leave.
+    pub permitted: bool,
+    /// Policies that permit it; where another forbids or fails they would have permitted it.
+    pub permits: Vec<Voice>,
+    /// Policies that forbid it.
+    pub forbids: Vec<Voice>,
+    /// Policies that could not be evaluated, which denies.
+    pub fails: Vec<Voice>,
+    /// Where nothing permits it: one change of the question, and it would be permitted.
+    pub would_be_permitted: Vec<Otherwise>,
+}
+
+/// A policy, as it speaks to people.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Voice {
+    /// Its id.
+    pub policy: String,
+    /// Citation.
+    pub legal_basis: String,
+    /// In German.
+    pub text_de: String,
+    /// In English.
+    pub text_en: String,
+}
+
+/// A question that differs in one thing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Otherwise {
+    /// On another initiative: "application" or "statutory".
+    Initiation(String),
+    /// With or without the identification number.
+    IdnrUsed(bool),
+    /// Within one area or across areas.
+    CrossesAreas(bool),
+    /// For another purpose.
+    Purpose(String),
+    /// Asked by an office that is of this kind as well.
+    Kind(String),
+}
+
+/// Gives the account of a question.
+///
+/// # Errors
+/// Where the question names something that does not exist.
+pub fn account(
+    rules: &Rules,
+    asker: &Asker,
+    register_area: &str,
+    question: &Question,
+) -> Result<Account, Refused> {
+    let evidence = rules.evidence_type(&question.evidence_type);
+    let evidence = evidence.ok_or(Reason::UnknownEvidenceType)?;
+    let purpose = rules.leaf_purpose(&question.purpose).ok_or(Reason::UnknownPurpose)?;
+    let purpose_refuses = if purpose.admits(question.initiation, question.idnr_used) {
+        None
+    } else if purpose.admits(question.initiation, false) {
+        Some("it has no idnr_ground, so the identification number may not be used".to_owned())
+    } else {
+        Some(format!("it may be set going by {} only", purpose.initiations.join(", ")))
+    };
+    let crosses_areas = asker.area != register_area;
+    let ask = Ask { rules, asker, register_area, question, evidence };
+    let fields = question.fields.iter().map(|field| ask.field(field)).collect::<Result<_, _>>();
+    let mut fields: Vec<FieldAccount> = fields?;
+    for field in &mut fields {
+        field.permitted &= purpose_refuses.is_none();
+    }
+    let others = evidence.fields.iter().map(|field| &field.name);
+    let others = others.filter(|name| !question.fields.contains(name));
+    let also_permitted = others.filter(|name| ask.allowed(asker, question, register_area, name));
+    Ok(Account {
+        permitted: fields.iter().all(|field| field.permitted),
+        crosses_areas,
+        purpose_refuses,
+        also_permitted: also_permitted.cloned().collect(),
+        fields,
+    })
+}
+
+struct Ask<'a> {
+    rules: &'a Rules,
+    asker: &'a Asker,
+    register_area: &'a str,
+    question: &'a Question,
+    evidence: &'a EvidenceType,
+}
+
+impl Ask<'_> {
+    fn field(&self, name: &str) -> Result<FieldAccount, Refused> {
+        if !self.evidence.fields.iter().any(|field| field.name == name) {
+            return Err(Reason::UnknownField.into());
+        }
+        let (mut permits, mut forbids, mut fails) = (Vec::new(), Vec::new(), Vec::new());
+        let all = self.rules.policies().iter();
+        for policy in all.filter(|policy| reaches(policy, self.asker, &self.evidence.id)) {
+            // Alone, so that it speaks also where another one outweighs it.
+            let spoken =
+                Slice::new(self.rules, self.asker, self.evidence, std::iter::once(policy.clone()))
+                    .and_then(|alone| self.decide(&alone, name));
+            let id = policy.id().to_string();
+            match spoken {
+                Err(_) => fails.push(self.voice(id)),
+                Ok(spoken) if spoken.policies.is_empty() => (),
+                Ok(spoken) if spoken.permitted => permits.push(self.voice(id)),
+                Ok(_) => forbids.push(self.voice(id)),
+            }
+        }
+        let permitted = !permits.is_empty() && forbids.is_empty() && fails.is_empty();
+        let would_be_permitted =
+            if permits.is_empty() && fails.is_empty() { self.otherwise(name) } else { Vec::new() };
+        let field = name.to_owned();
+        Ok(FieldAccount { field, permitted, permits, forbids, fails, would_be_permitted })
+    }
+
+    fn decide(
+        &self,
+        slice: &Slice,
+        field: &str,
+    ) -> Result<crate::decide::FieldDecision, PolicyFailure> {
+        let crosses_areas = self.asker.area != self.register_area;
+        slice.decide(self.rules, self.asker, self.evidence, field, self.question, crosses_areas)
+    }
+
+    fn voice(&self, policy: String) -> Voice {
+        let text = self.rules.policy(&policy);
+        let said = |get: fn(&crate::rules::PolicyText) -> &String| {
+            text.map(|text| get(text).clone()).unwrap_or_default()
+        };
+        Voice {
+            legal_basis: said(|text| &text.legal_basis),
+            text_de: said(|text| &text.text_de),
+            text_en: said(|text| &text.text_en),
+            policy,
+        }
+    }
+
+    /// The nearest questions that come out well.
+    fn otherwise(&self, field: &str) -> Vec<Otherwise> {
+        let mut found = Vec::new();
+        let (asker, area) = (self.asker, self.register_area);
+        let mut other = self.question.clone();
+        let (initiation, name) = match self.question.initiation {
+            Initiation::Application => (Initiation::Statutory, "statutory"),
+            _ => (Initiation::Application, "application"),
+        };
+        other.initiation = initiation;
+        if self.allowed(asker, &other, area, field) {
+            found.push(Otherwise::Initiation(name.to_owned()));
+        }
+        let mut other = self.question.clone();
+        other.idnr_used = !other.idnr_used;
+        if self.allowed(asker, &other, area, field) {
+            found.push(Otherwise::IdnrUsed(other.idnr_used));
+        }
+        let crosses = asker.area != area;
+        let far = if crosses { &asker.area } else { "(another area)" };
+        if self.allowed(asker, self.question, far, field) {
+            found.push(Otherwise::CrossesAreas(!crosses));
+        }
+        for purpose in &self.rules.document().purposes {
+            let mut other = self.question.clone();
+            other.purpose.clone_from(&purpose.id);
+            if self.allowed(asker, &other, area, field) {
+                found.push(Otherwise::Purpose(purpose.id.clone()));
+            }
+        }
+        for kind in &self.rules.document().kinds {
+            let mut other = asker.clone();
+            other.kinds.push(kind.id.clone());
+            if !asker.kinds.contains(&kind.id) && self.allowed(&other, self.question, area, field) {
+                found.push(Otherwise::Kind(kind.id.clone()));
+            }
+        }
+        found
+    }
+
+    fn allowed(&self, asker: &Asker, question: &Question, area: &str, field: &str) -> bool {
+        let question = Question { fields: vec![field.to_owned()], ..question.clone() };
+        let purpose = self.rules.leaf_purpose(&question.purpose);
+        purpose.is_some_and(|purpose| purpose.admits(question.initiation, question.idnr_used))
+            && explain_as(self.rules, asker, area, &question)
+                .is_ok_and(|answer| answer.fields.iter().all(|field| field.permitted))
+    }
+}
+
+#[cfg(test)]
+#[path = "account_tests.rs"]
+mod tests;
