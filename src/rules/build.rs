@@ -20,7 +20,7 @@ use crate::{
 #[command(after_help = "Example:\n  \
     einmal rules build deploy/rules --out rules.signed\n  \
     einmal rules build deploy/rules --out next.signed --version 2 --previous rules.signed")]
-pub struct Args {
+pub(super) struct Args {
     /// The folder.
     folder: PathBuf,
     /// Where the envelope goes.
@@ -41,7 +41,7 @@ pub struct Args {
 ///
 /// # Errors
 /// Names the file and line that is wrong.
-pub fn run(args: &Args) -> Result<(), Exit> {
+pub(super) fn run(args: &Args) -> Result<(), Exit> {
     if (args.version > 1) != args.previous.is_some() {
         return Err(Exit::usage("--previous names the version before; version 1 has none"));
     }

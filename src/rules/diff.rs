@@ -30,7 +30,7 @@ const NAMES_MAX: usize = 12;
 #[command(after_help = "Example:\n  \
     einmal rules diff rules.signed deploy/rules --directory directory.signed\n\n\
     Exit code 77 with --fail-on-widening where the change widens.")]
-pub struct Args {
+pub(super) struct Args {
     /// The rules before: an envelope or a folder.
     old: PathBuf,
     /// The rules after: an envelope or a folder.
@@ -53,7 +53,7 @@ pub struct Args {
 ///
 /// # Errors
 /// Where rules or directory are not sound, or the change widens and may not.
-pub fn run(args: &Args) -> Result<(), Exit> {
+pub(super) fn run(args: &Args) -> Result<(), Exit> {
     let (old, new) = (load::open(&args.old)?, load::open(&args.new)?);
     let directory = args.directory.as_deref().map(load::open_directory).transpose()?;
     let mut progress = Progress::default();

@@ -25,7 +25,7 @@ use crate::{Exit, rules::load};
     --evidence-type residence-registration --fields street,religion\n  \
     einmal rules explain --rules rules.signed --directory directory.signed --authority wohngeld-mitte \\\n    \
     --register meldeamt --purpose housing-benefit --evidence-type residence-registration --fields street")]
-pub struct Args {
+pub(super) struct Args {
     /// The rules: an envelope or a folder.
     #[arg(long)]
     rules: PathBuf,
@@ -71,7 +71,7 @@ pub struct Args {
 ///
 /// # Errors
 /// Where the question names something that does not exist.
-pub fn run(args: &Args) -> Result<(), Exit> {
+pub(super) fn run(args: &Args) -> Result<(), Exit> {
     let rules = load::open(&args.rules)?;
     let (asker, register_area) = who(args, &rules)?;
     check_names(args, &rules)?;

@@ -23,7 +23,7 @@ const TEMPLATE: &[(&str, &str)] = &[
 /// legal advice.
 #[derive(clap::Args)]
 #[command(after_help = "Example:\n  einmal rules init my-rules && einmal rules test my-rules")]
-pub struct Args {
+pub(super) struct Args {
     /// The folder; it is made, and must be empty if it is there.
     folder: PathBuf,
 }
@@ -32,7 +32,7 @@ pub struct Args {
 ///
 /// # Errors
 /// Where the folder holds something, or cannot be written.
-pub fn run(args: &Args) -> Result<(), Exit> {
+pub(super) fn run(args: &Args) -> Result<(), Exit> {
     let folder = args.folder.display();
     if std::fs::read_dir(&args.folder).is_ok_and(|mut entries| entries.next().is_some()) {
         return Err(Exit::usage(format!("{folder}: it is not empty; name a new folder")));

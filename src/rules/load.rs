@@ -73,9 +73,9 @@ pub struct Edition {
 }
 
 /// A folder of rules, and where in it everything stands.
-pub struct Folder {
+pub(super) struct Folder {
     /// What would be signed.
-    pub document: RulesDocument,
+    pub(super) document: RulesDocument,
     places: Places,
 }
 
@@ -84,7 +84,7 @@ impl Folder {
     ///
     /// # Errors
     /// Names the file, line and column of what is wrong.
-    pub fn compile(&self) -> Result<Rules, Exit> {
+    pub(super) fn compile(&self) -> Result<Rules, Exit> {
         self.parse().map_err(|error| self.explain(&error))
     }
 
@@ -92,7 +92,7 @@ impl Folder {
     ///
     /// # Errors
     /// Names the file, line and column of what is wrong.
-    pub fn compile_untested(&self) -> Result<Rules, Exit> {
+    pub(super) fn compile_untested(&self) -> Result<Rules, Exit> {
         let mut document = self.document.clone();
         document.tests.clear();
         parse(&document)?.map_err(|error| self.explain(&error))
@@ -106,7 +106,7 @@ impl Folder {
     }
 
     /// An error with its place.
-    pub fn explain(&self, error: &RulesError) -> Exit {
+    pub(super) fn explain(&self, error: &RulesError) -> Exit {
         Exit::usage(self.places.explain(error))
     }
 }
@@ -127,7 +127,7 @@ pub fn read_folder(folder: &Path, edition: Edition) -> Result<RulesDocument, Exi
 ///
 /// # Errors
 /// Names the file and line that is wrong.
-pub fn read(folder: &Path, edition: Edition) -> Result<Folder, Exit> {
+pub(super) fn read(folder: &Path, edition: Edition) -> Result<Folder, Exit> {
     let schema = match files::read_if_there(&folder.join("schema.cedarschema"))? {
         Some(bytes) => String::from_utf8(bytes).map_err(Exit::usage)?,
         None => SCHEMA.to_owned(),
@@ -157,7 +157,7 @@ pub fn read(folder: &Path, edition: Edition) -> Result<Folder, Exit> {
 }
 
 /// Between two files of policies.
-pub const JOINT: &str = "\n";
+pub(super) const JOINT: &str = "\n";
 
 /// The files of policies by name, so that the same folder gives the same bytes on every machine.
 fn policies(folder: &Path) -> Result<Vec<(PathBuf, String)>, Exit> {
@@ -182,7 +182,7 @@ fn if_there<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Option<T>, Ex
 ///
 /// # Errors
 /// Where they are not sound.
-pub fn open(path: &Path) -> Result<Rules, Exit> {
+pub(super) fn open(path: &Path) -> Result<Rules, Exit> {
     if path.is_dir() {
         return read(path, Edition { version: 1, ..Edition::default() })?.compile();
     }
@@ -195,7 +195,7 @@ pub fn open(path: &Path) -> Result<Rules, Exit> {
 ///
 /// # Errors
 /// Where it is not sound.
-pub fn open_directory(path: &Path) -> Result<Directory, Exit> {
+pub(super) fn open_directory(path: &Path) -> Result<Directory, Exit> {
     let envelope = of_kind(path, payload_type::DIRECTORY)?;
     let place = |error| Exit::usage(format!("{}: {error}", path.display()));
     Directory::parse(&envelope.payload).map_err(place)

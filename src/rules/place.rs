@@ -8,7 +8,7 @@ use einmal_policy::rules::RulesError;
 use crate::rules::load::JOINT;
 
 /// Where everything in a folder stands.
-pub struct Places {
+pub(super) struct Places {
     folder: PathBuf,
     /// In the order in which they are joined.
     policies: Vec<(PathBuf, String)>,
@@ -16,12 +16,12 @@ pub struct Places {
 
 impl Places {
     /// Of a folder with these files of policies.
-    pub fn new(folder: PathBuf, policies: Vec<(PathBuf, String)>) -> Self {
+    pub(super) fn new(folder: PathBuf, policies: Vec<(PathBuf, String)>) -> Self {
         Self { folder, policies }
     }
 
     /// The error with its place, as editors read it: `file:line:column: problem`.
-    pub fn explain(&self, error: &RulesError) -> String {
+    pub(super) fn explain(&self, error: &RulesError) -> String {
         match self.of(error) {
             Some(place) => format!("{place}: {error}"),
             None => format!("{}: {error}", self.folder.display()),

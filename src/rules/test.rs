@@ -13,7 +13,7 @@ use crate::{
 /// Runs the rules' own cases, one line each, and fails if one comes out otherwise than it says.
 #[derive(clap::Args)]
 #[command(after_help = "Example:\n  einmal rules test deploy/rules")]
-pub struct Args {
+pub(super) struct Args {
     /// The folder.
     folder: PathBuf,
     /// Print failures only.
@@ -25,7 +25,7 @@ pub struct Args {
 ///
 /// # Errors
 /// Where the rules are not sound, or a case fails.
-pub fn run(args: &Args) -> Result<(), Exit> {
+pub(super) fn run(args: &Args) -> Result<(), Exit> {
     let folder = load::read(&args.folder, Edition { version: 1, ..Edition::default() })?;
     let rules = folder.compile_untested()?;
     let mut failed = 0_usize;
