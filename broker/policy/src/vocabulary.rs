@@ -10,6 +10,7 @@ use einmal_protocol::{
 };
 
 use crate::{
+    decide::{FieldDecision, Question},
     field_schema,
     names::hint,
     rules_document::{EvidenceType, Purpose, RulesDocument, Texts},
@@ -49,6 +50,16 @@ impl Purpose {
         };
         (self.initiations.is_empty() || self.initiations.iter().any(|one| one == name))
             && (self.idnr_ground.is_some() || !idnr_used)
+    }
+
+    /// Takes back what policies permit and the purpose does not admit; no policy stands for that.
+    pub fn restrict(&self, question: &Question, fields: &mut [FieldDecision]) {
+        if !self.admits(question.initiation, question.idnr_used) {
+            for field in fields.iter_mut().filter(|field| field.permitted) {
+                field.permitted = false;
+                field.policies.clear();
+            }
+        }
     }
 }
 
