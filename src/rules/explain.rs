@@ -6,7 +6,7 @@ use std::{fmt::Write as _, path::PathBuf};
 use einmal_policy::{
     Question, Rules,
     account::{Account, FieldAccount, Otherwise, Voice, account},
-    decide::Asker,
+    asking::Asking,
     names::hint,
 };
 use einmal_protocol::wire::v1::Initiation;
@@ -98,7 +98,7 @@ pub(super) fn run(args: &Args) -> Result<(), Exit> {
 }
 
 /// Who asks, and the area of who is asked.
-fn who(args: &Args, rules: &Rules) -> Result<(Asker, String), Exit> {
+fn who(args: &Args, rules: &Rules) -> Result<(Asking, String), Exit> {
     if let Some(path) = &args.directory {
         let directory = load::open_directory(path)?;
         let (authority, register) =
@@ -132,7 +132,7 @@ fn who(args: &Args, rules: &Rules) -> Result<(Asker, String), Exit> {
     let known: Vec<&str> = rules.document().areas.iter().map(|area| area.id.as_str()).collect();
     known_all("area", [&area, &register_area].into_iter(), &known)?;
     let authority = args.authority.clone().unwrap_or_else(|| "any-authority".to_owned());
-    Ok((Asker { authority, area, kinds: args.kind.clone() }, register_area))
+    Ok((Asking { authority, area, kinds: args.kind.clone() }, register_area))
 }
 
 fn known_all<'a>(

@@ -2,13 +2,15 @@
 //! The account of a decision for people: every policy that spoke, also where another one
 //! outweighed it, and, where nothing permits, what is missing.
 
+use cedar_policy::Policy;
 use einmal_protocol::{Reason, wire::v1::Initiation};
 use serde::Serialize;
 
 use crate::{
     Rules,
-    decide::{Asker, PolicyFailure, Question, Refused, Slice, explain_as},
-    rules::reaches,
+    asking::{Asking, explain_as, speaks_to},
+    decide::{Question, Refused},
+    rules::PolicyText,
     rules_document::EvidenceType,
 };
 
@@ -80,7 +82,7 @@ pub enum Otherwise {
 /// Where the question names something that does not exist.
 pub fn account(
     rules: &Rules,
-    asker: &Asker,
+    asker: &Asking,
     register_area: &str,
     question: &Question,
 ) -> Result<Account, Refused> {
@@ -96,8 +98,7 @@ pub fn account(
     };
     let crosses_areas = asker.area != register_area;
     let ask = Ask { rules, asker, register_area, question, evidence };
-    let fields = question.fields.iter().map(|field| ask.field(field)).collect::<Result<_, _>>();
-    let mut fields: Vec<FieldAccount> = fields?;
+    let mut fields = ask.fields()?;
     for field in &mut fields {
         field.permitted &= purpose_refuses.is_none();
     }
@@ -113,60 +114,82 @@ pub fn account(
     })
 }
 
+/// Rules with one policy only, for which every purpose admits every question.
+fn alone(rules: &Rules, policy: &Policy) -> Option<Rules> {
+    let mut document = rules.document().clone();
+    document.policies = policy.to_cedar()?;
+    document.tests.clear();
+    for purpose in &mut document.purposes {
+        purpose.initiations.clear();
+        purpose.idnr_ground = Some("§".to_owned());
+    }
+    Rules::parse(&serde_json::to_vec(&document).ok()?).ok()
+}
+
 struct Ask<'a> {
     rules: &'a Rules,
-    asker: &'a Asker,
+    asker: &'a Asking,
     register_area: &'a str,
     question: &'a Question,
     evidence: &'a EvidenceType,
 }
 
 impl Ask<'_> {
-    fn field(&self, name: &str) -> Result<FieldAccount, Refused> {
-        if !self.evidence.fields.iter().any(|field| field.name == name) {
+    /// How each field comes out by each policy alone, so that it speaks also where another one
+    /// outweighs it.
+    fn fields(&self) -> Result<Vec<FieldAccount>, Refused> {
+        let known = |name: &String| self.evidence.fields.iter().any(|field| field.name == *name);
+        if !self.question.fields.iter().all(known) {
             return Err(Reason::UnknownField.into());
         }
-        let (mut permits, mut forbids, mut fails) = (Vec::new(), Vec::new(), Vec::new());
+        let empty = |field: &String| FieldAccount {
+            field: field.clone(),
+            permitted: false,
+            permits: Vec::new(),
+            forbids: Vec::new(),
+            fails: Vec::new(),
+            would_be_permitted: Vec::new(),
+        };
+        let mut fields: Vec<FieldAccount> = self.question.fields.iter().map(empty).collect();
         let all = self.rules.policies().iter();
-        for policy in all.filter(|policy| reaches(policy, self.asker, &self.evidence.id)) {
-            // Alone, so that it speaks also where another one outweighs it.
-            let spoken =
-                Slice::new(self.rules, self.asker, self.evidence, std::iter::once(policy.clone()))
-                    .and_then(|alone| self.decide(&alone, name));
+        for policy in all.filter(|policy| speaks_to(policy, self.asker, &self.evidence.id)) {
             let id = policy.id().to_string();
-            match spoken {
-                Err(_) => fails.push(self.voice(id)),
-                Ok(spoken) if spoken.policies.is_empty() => (),
-                Ok(spoken) if spoken.permitted => permits.push(self.voice(id)),
-                Ok(_) => forbids.push(self.voice(id)),
+            let alone = alone(self.rules, policy);
+            for field in &mut fields {
+                let question =
+                    Question { fields: vec![field.field.clone()], ..self.question.clone() };
+                let spoken = alone.as_ref().and_then(|alone| {
+                    let said = explain_as(alone, self.asker, self.register_area, &question);
+                    said.ok()?.fields.into_iter().next()
+                });
+                match spoken {
+                    None => field.fails.push(self.voice(&id)),
+                    Some(spoken) if spoken.policies.is_empty() => (),
+                    Some(spoken) if spoken.permitted => field.permits.push(self.voice(&id)),
+                    Some(_) => field.forbids.push(self.voice(&id)),
+                }
             }
         }
-        let permitted = !permits.is_empty() && forbids.is_empty() && fails.is_empty();
-        let would_be_permitted =
-            if permits.is_empty() && fails.is_empty() { self.otherwise(name) } else { Vec::new() };
-        let field = name.to_owned();
-        Ok(FieldAccount { field, permitted, permits, forbids, fails, would_be_permitted })
+        for field in &mut fields {
+            let silent = field.forbids.is_empty() && field.fails.is_empty();
+            field.permitted = !field.permits.is_empty() && silent;
+            if field.permits.is_empty() && field.fails.is_empty() {
+                field.would_be_permitted = self.otherwise(&field.field);
+            }
+        }
+        Ok(fields)
     }
 
-    fn decide(
-        &self,
-        slice: &Slice,
-        field: &str,
-    ) -> Result<crate::decide::FieldDecision, PolicyFailure> {
-        let crosses_areas = self.asker.area != self.register_area;
-        slice.decide(self.rules, self.asker, self.evidence, field, self.question, crosses_areas)
-    }
-
-    fn voice(&self, policy: String) -> Voice {
-        let text = self.rules.policy(&policy);
-        let said = |get: fn(&crate::rules::PolicyText) -> &String| {
+    fn voice(&self, policy: &str) -> Voice {
+        let text = self.rules.policy(policy);
+        let said = |get: fn(&PolicyText) -> &String| {
             text.map(|text| get(text).clone()).unwrap_or_default()
         };
         Voice {
             legal_basis: said(|text| &text.legal_basis),
             text_de: said(|text| &text.text_de),
             text_en: said(|text| &text.text_en),
-            policy,
+            policy: policy.to_owned(),
         }
     }
 
@@ -210,7 +233,7 @@ impl Ask<'_> {
         found
     }
 
-    fn allowed(&self, asker: &Asker, question: &Question, area: &str, field: &str) -> bool {
+    fn allowed(&self, asker: &Asking, question: &Question, area: &str, field: &str) -> bool {
         let question = Question { fields: vec![field.to_owned()], ..question.clone() };
         let purpose = self.rules.leaf_purpose(&question.purpose);
         purpose.is_some_and(|purpose| purpose.admits(question.initiation, question.idnr_used))

@@ -23,7 +23,7 @@ const POLICIES: &str = r#"
 
 fn ask(kinds: &[&str], change: impl Fn(&mut Question)) -> Account {
     let rules = parse(&small(POLICIES)).unwrap();
-    let asker = Asker {
+    let asker = Asking {
         authority: "a".to_owned(),
         area: "here".to_owned(),
         kinds: kinds.iter().map(ToString::to_string).collect(),

@@ -58,13 +58,10 @@ impl From<&Request> for Question {
 
 /// Everything that policies read of the one who asks.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Asker {
-    /// Id of the authority.
-    pub authority: String,
-    /// Its area.
-    pub area: String,
-    /// Its kinds.
-    pub kinds: Vec<String>,
+pub(crate) struct Asker {
+    pub(crate) authority: String,
+    pub(crate) area: String,
+    pub(crate) kinds: Vec<String>,
 }
 
 /// The answer for one field.
@@ -155,14 +152,10 @@ pub fn explain(
         area: authority.entry.area.clone(),
         kinds: authority.entry.kinds.clone(),
     };
-    explain_as(rules, &asker, &register.entry.area, question)
+    ask(rules, &asker, &register.entry.area, question)
 }
 
-/// As [`explain`], for somebody who need not stand in a directory.
-///
-/// # Errors
-/// As [`explain`].
-pub fn explain_as(
+pub(crate) fn ask(
     rules: &Rules,
     asker: &Asker,
     register_area: &str,
@@ -235,7 +228,7 @@ impl Slice {
         Ok(Self { policies, entities })
     }
 
-    pub(crate) fn decide(
+    fn decide(
         &self,
         rules: &Rules,
         asker: &Asker,
@@ -302,7 +295,7 @@ pub fn run_test(rules: &Rules, test: &RuleTest) -> Result<(), RulesError> {
         initiation,
         idnr_used: test.idnr_used,
     };
-    let refused: Vec<String> = match explain_as(rules, &asker, &test.register_area, &question) {
+    let refused: Vec<String> = match ask(rules, &asker, &test.register_area, &question) {
         Ok(explanation) => {
             let refused = explanation.fields.into_iter().filter(|field| !field.permitted);
             refused.map(|field| field.field).collect()

@@ -8,19 +8,19 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use cedar_policy::{Policy, ResourceConstraint};
+use cedar_policy::Policy;
 use einmal_protocol::{Reason, wire::v1::Initiation};
 use serde::Serialize;
 
 use crate::{
     Rules,
+    asking::{Asking, explain_as, speaks_of, speaks_to},
     change::{self, Change, meaning},
-    decide::{Asker, Question, explain_as},
+    decide::Question,
     diff_askers::Askers,
     diff_groups,
     diff_vocabulary::vocabulary,
     directory::Directory,
-    rules::reaches,
     rules_document::RulesDocument,
 };
 
@@ -158,7 +158,7 @@ pub fn diff(
 /// One asker and evidence type that has to be asked about.
 struct Step {
     number: usize,
-    asker: Asker,
+    asker: Asking,
     kind: usize,
     /// Places of the purposes.
     purposes: Vec<usize>,
@@ -185,7 +185,7 @@ fn plan(old: &Rules, new: &Rules, askers: &Askers, kinds: &[Kind]) -> Vec<Step> 
         for (number, who) in askers.all.iter().enumerate() {
             let asker = who.asker();
             let all =
-                fields_changed || speaking.iter().any(|policy| reaches(policy, &asker, &kind.id));
+                fields_changed || speaking.iter().any(|policy| speaks_to(policy, &asker, &kind.id));
             let purposes = kind.purposes.iter().enumerate();
             let purposes: Vec<usize> = purposes
                 .filter(|(_, class)| all || class.changed)
@@ -297,28 +297,11 @@ fn lineage(document: &RulesDocument, id: &str) -> Vec<String> {
     lineage
 }
 
-/// Whether the resource in a policy's scope lets it speak about an evidence type.
-fn speaks_of(policy: &Policy, evidence_type: &str) -> bool {
-    match policy.resource_constraint() {
-        ResourceConstraint::Any | ResourceConstraint::Is(_) => true,
-        ResourceConstraint::Eq(uid)
-        | ResourceConstraint::In(uid)
-        | ResourceConstraint::IsIn(_, uid) => {
-            let id = uid.id().unescaped();
-            match uid.type_name().to_string().as_str() {
-                "EvidenceType" => id == evidence_type,
-                "Field" => id.split_once('/').is_none_or(|(kind, _)| kind == evidence_type),
-                _ => true,
-            }
-        }
-    }
-}
-
 /// What both versions answer, one bit a circumstance, where it differs.
 fn ask_both(
     old: &Rules,
     new: &Rules,
-    asker: &Asker,
+    asker: &Asking,
     kind: &Kind,
     step: &Step,
 ) -> BTreeMap<Case, (u8, u8)> {
@@ -344,7 +327,7 @@ fn ask_both(
 /// Whether each class of fields may be had.
 fn ask(
     rules: &Rules,
-    asker: &Asker,
+    asker: &Asking,
     kind: &Kind,
     purpose: &str,
     circumstance: Circumstance,

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use cedar_policy::Policy;
 use serde::Serialize;
 
-use crate::{Rules, change::meaning, decide::Asker, directory::Directory};
+use crate::{Rules, asking::Asking, change::meaning, directory::Directory};
 
 /// Stands for an authority that no policy names.
 const NOBODY: &str = "(any authority)";
@@ -35,8 +35,8 @@ impl Who {
             && self.kinds.iter().all(|kind| other.kinds.contains(kind))
     }
 
-    pub(crate) fn asker(&self) -> Asker {
-        Asker {
+    pub(crate) fn asker(&self) -> Asking {
+        Asking {
             authority: self.authority.clone().unwrap_or_else(|| NOBODY.to_owned()),
             area: self.area.clone().unwrap_or_else(|| NOWHERE.to_owned()),
             kinds: self.kinds.clone(),

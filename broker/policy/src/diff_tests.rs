@@ -34,7 +34,7 @@ fn says(groups: &[Group], who: &Who, kind: &str, field: &str, purpose: &str, bit
 }
 
 /// Asks without any of the short cuts.
-fn may(rules: &Rules, asker: &Asker, kind: &str, field: &str, purpose: &str, bit: u8) -> bool {
+fn may(rules: &Rules, asker: &Asking, kind: &str, field: &str, purpose: &str, bit: u8) -> bool {
     let circumstance = Circumstance::of(bit);
     let question = Question {
         authority: asker.authority.clone(),
@@ -68,7 +68,7 @@ fn differences_are_what_both_versions_answer() {
                 kinds: entry.kinds.clone(),
                 area: Some(entry.area.clone()).filter(|_| looked),
             };
-            let asker = Asker {
+            let asker = Asking {
                 authority: entry.id.clone(),
                 area: entry.area.clone(),
                 kinds: entry.kinds.clone(),

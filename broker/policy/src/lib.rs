@@ -3,6 +3,7 @@
 //! adapter, `Explain` and replay all call. Pure: no clock, file, socket or randomness.
 
 pub mod account;
+pub mod asking;
 pub mod chain;
 pub mod change;
 mod compile;
