@@ -70,7 +70,7 @@ pub fn run(command: Command) -> Result<(), Exit> {
         What::Cockpit(args) => block_on(cockpit::run(args)),
         What::Request(args) => block_on(request::run(args)),
         What::Root(args) => block_on(documents::run_root(args)),
-        What::Rules(args) => rules::run(args),
+        What::Rules(args) => block_on(rules::run(args)),
         What::Directory(args) => block_on(documents::run_directory(args)),
         What::Deny(args) => block_on(deny::run(args)),
         What::Online(args) => block_on(online::run(args)),

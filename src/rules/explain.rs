@@ -121,7 +121,7 @@ fn who(args: &Args, rules: &Rules) -> Result<(Asking, String), Exit> {
         }
         let (area, kinds) = (found.entry.area.clone(), found.entry.kinds.clone());
         return Ok((
-            Asker { authority: found.entry.id.clone(), area, kinds },
+            Asking { authority: found.entry.id.clone(), area, kinds },
             asked.entry.area.clone(),
         ));
     }

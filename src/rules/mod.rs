@@ -15,7 +15,7 @@ use einmal_protocol::envelope::payload_type;
 
 use crate::{
     Exit,
-    documents::{self, SignArgs, VerifyArgs},
+    documents::{self, PublishArgs, SignArgs, VerifyArgs},
 };
 
 pub use load::{Edition, read_folder};
@@ -45,13 +45,15 @@ enum What {
     Sign(SignArgs),
     /// Verifies an envelope from the pinned root, compiles it and runs its tests.
     Verify(VerifyArgs),
+    /// Gives signed rules to every broker of the directory. Effective at once, without a restart.
+    Publish(PublishArgs),
 }
 
 /// Runs it.
 ///
 /// # Errors
 /// Where rules or signatures are not accepted.
-pub fn run(args: Args) -> Result<(), Exit> {
+pub async fn run(args: Args) -> Result<(), Exit> {
     match args.what {
         What::Init(args) => init::run(&args),
         What::Test(args) => test::run(&args),
@@ -60,6 +62,7 @@ pub fn run(args: Args) -> Result<(), Exit> {
         What::Build(args) => build::run(&args),
         What::Sign(args) => documents::sign(&args),
         What::Verify(args) => verify(&args),
+        What::Publish(args) => documents::publish(&args).await,
     }
 }
 
