@@ -55,8 +55,14 @@ impl From<FileError> for Exit {
 impl From<ClientError> for Exit {
     fn from(error: ClientError) -> Self {
         match &error {
-            ClientError::Ended { reason, .. } => {
-                let text = format!("{error}\n  what to do: {}", reason.advice());
+            ClientError::Ended { reason, fields, policies, .. } => {
+                let mut text = error.to_string();
+                for (what, names) in [("fields", fields), ("refused by", policies)] {
+                    if !names.is_empty() {
+                        text = format!("{text}\n  {what}: {}", names.join(", "));
+                    }
+                }
+                let text = format!("{text}\n  what to do: {}", reason.advice());
                 if reason.is_refusal() { Self::refused(text) } else { Self::unavailable(text) }
             }
             ClientError::Broker(_) | ClientError::Cards(_) => Self::unavailable(error),

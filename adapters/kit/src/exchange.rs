@@ -172,7 +172,8 @@ async fn verify(
     let Unverified { request, membership } = unverified;
     let claimed =
         Permit::parse(&open.permit).map_err(|_| Declined::Refused(Reason::PermitDiffers))?;
-    let trust = trust_of(shared, broker, &claimed, now_ms).await?;
+    let question = Question::from(&request);
+    let trust = trust_of(shared, broker, (&claimed, &question), now_ms).await?;
     trust.check_time(now_ms).map_err(|reason| match reason.is_refusal() {
         true => Declined::Refused(reason),
         false => Declined::fault(reason.message()),
@@ -192,7 +193,6 @@ async fn verify(
     if shared.revealed.knows(&request.authority, request.id) {
         return Err(Declined::Refused(Reason::Replayed));
     }
-    let question = Question::from(&request);
     let permit = trust
         .decide(&question, request.digest)
         .map_err(|refused| Declined::Refused(refused.reason))?;
@@ -215,12 +215,15 @@ async fn verify(
 async fn trust_of(
     shared: &Shared,
     broker: &ToBroker,
-    permit: &Permit,
+    (permit, question): (&Permit, &Question),
     now_ms: u64,
 ) -> Result<Arc<Trust>, Declined> {
     let find = || shared.trust.of_permit(permit.rules_digest(), permit.directory_digest(), now_ms);
-    // It is asked as well where the deny list here is not fresh any more.
-    if let Some(trust) = find().filter(|trust| trust.check_time(now_ms).is_ok()) {
+    // It is asked as well where the deny list here is not fresh any more, or forbids what the
+    // broker's does not: an entry may have been lifted.
+    let is_good =
+        |trust: &Arc<Trust>| trust.check_time(now_ms).is_ok() && trust.not_denied(question).is_ok();
+    if let Some(trust) = find().filter(is_good) {
         return Ok(trust);
     }
     let polled = shared.trust.poll(broker.channel.clone(), now_ms).await;

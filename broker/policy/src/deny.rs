@@ -284,7 +284,10 @@ pub enum DenyError {
         id: String,
     },
     /// Too few signatures.
-    #[error("the deny list is not signed as it must be: {0}")]
+    #[error(
+        "the deny list is signed neither by the emergency role nor, as one that lifts an entry \
+         must be, by register authority and data-protection officer: {0}"
+    )]
     Signature(#[source] RootError),
     /// Version or digest.
     #[error(transparent)]

@@ -10,6 +10,7 @@ use super::{
 };
 use crate::{
     decide::tests::{deployed, offices, question},
+    deny::{DenyDocument, DenyEntry},
     root::{
         KeyText, RoleKeys, RootDocument,
         tests::{key, sign},
@@ -388,4 +389,75 @@ fn a_thief_s_highest_version_is_survived_once_all_keys_of_the_role_are_replaced(
         &[33],
     );
     assert_eq!(accept(&back, &after), Err(rollback("directory", 1, 2)));
+}
+
+/// What was signed must be read for years: these bytes stay.
+#[test]
+fn signed_forms_have_these_bytes() {
+    let entry = DenyEntry {
+        id: "stop".into(),
+        reason: "a test".into(),
+        authority: Some("office".into()),
+        ..DenyEntry::default()
+    };
+    let list = DenyDocument {
+        version: 2,
+        previous: Some("ab".into()),
+        issued_at_ms: 7,
+        entries: vec![entry],
+    };
+    let golden = r#"{"version":2,"previous":"ab","issued_at_ms":7,"entries":[{"id":"stop","reason":"a test","authority":"office"}]}"#;
+    assert_eq!(serde_json::to_string(&list).unwrap(), golden);
+    assert_eq!(DenyList::parse(golden.as_bytes()).unwrap().document(), &list);
+    let of = |version| Accepted { version, digest: "cd".into() };
+    let fresh = Freshness { issued_at_ms: 7, rules: of(1), directory: of(2), deny: of(3) };
+    let golden = r#"{"issued_at_ms":7,"rules":{"version":1,"digest":"cd"},"directory":{"version":2,"digest":"cd"},"deny":{"version":3,"digest":"cd"}}"#;
+    assert_eq!(serde_json::to_string(&fresh).unwrap(), golden);
+    // And each has a type of its own, so that none passes for another.
+    assert_eq!(payload_type::DENY, "application/vnd.einmal.deny.v1+json");
+    assert_eq!(payload_type::FRESHNESS, "application/vnd.einmal.freshness.v1+json");
+}
+
+#[test]
+fn no_signature_of_another_type_counts() {
+    let documents = fresh(&empty(), 0, &ONLINE);
+    let deny = documents.deny.clone().unwrap();
+    let directory = &documents.directory;
+    for kind in [payload_type::RULES, payload_type::FRESHNESS, "", "application/json"] {
+        let relabelled = Envelope { payload_type: kind.to_owned(), ..deny.clone() };
+        let relabelled = Documents { deny: Some(relabelled), ..documents.clone() };
+        assert!(matches!(accept_fresh(&relabelled), Err(TrustError::Deny(_))), "{kind}");
+    }
+    let other = Documents { deny: Some(directory.clone()), ..documents.clone() };
+    assert!(matches!(accept_fresh(&other), Err(TrustError::Deny(DenyError::Signature(_)))));
+    // Signed over the same document in other bytes.
+    let mut spaced = deny.clone();
+    spaced.payload.insert(1, b' ');
+    let spaced = Documents { deny: Some(spaced), ..documents };
+    assert!(matches!(accept_fresh(&spaced), Err(TrustError::Deny(DenyError::Signature(_)))));
+}
+
+/// Documents and directory of different worlds do not mix, whatever their versions.
+#[test]
+fn worlds_do_not_mix() {
+    let ours = fresh(&empty(), 0, &ONLINE);
+    let state = accept_fresh(&ours).unwrap();
+    let foreign = |seeds: &[u8]| {
+        sign(&list(2, Some(&list(1, None, json!([]))), json!([])), payload_type::DENY, seeds)
+    };
+    let mixed = Documents { deny: Some(foreign(&[77])), ..ours.clone() };
+    assert!(matches!(accept(&mixed, &state), Err(TrustError::Deny(DenyError::Signature(_)))));
+    // Another list of the same version, by the right key.
+    let mut other = list(1, None, json!([]));
+    other["issued_at_ms"] = json!(9);
+    let fork = with_deny(&ours, &other, &EMERGENCY);
+    assert!(matches!(
+        accept(&fork, &state),
+        Err(TrustError::Deny(DenyError::Chain(ChainError::Fork { .. })))
+    ));
+    // Or named by the online key, though another one is at hand.
+    assert!(matches!(
+        accept_fresh(&fork),
+        Err(TrustError::Freshness(FreshnessError::Chain(ChainError::Fork { .. })))
+    ));
 }

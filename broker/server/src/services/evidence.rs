@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use einmal_policy::{Question, explain};
+use einmal_policy::{Question, Refused, decide::FieldDecision, explain};
 use einmal_protocol::{
     Reason,
     request::{FIELDS_MAX, SEALED_PERSON_MAX},
@@ -87,19 +87,15 @@ impl EvidenceService for Evidence {
                 if !response.permitted {
                     response.reason = Reason::NotPermitted.as_str().to_owned();
                 }
-                response.fields = explanation
-                    .fields
-                    .into_iter()
-                    .map(|field| FieldExplanation {
-                        policies: field
-                            .policies
-                            .iter()
-                            .map(|id| policy(&trust.rules, id))
-                            .collect(),
-                        field: field.field,
-                        permitted: field.permitted,
-                    })
-                    .collect();
+                let explained = |field: FieldDecision| FieldExplanation {
+                    policies: field.policies.iter().map(|id| policy(&trust.rules, id)).collect(),
+                    field: field.field,
+                    permitted: field.permitted,
+                };
+                response.fields = explanation.fields.into_iter().map(explained).collect();
+                if let Err(denied) = trust.not_denied(&question) {
+                    forbid(&mut response, denied);
+                }
             }
             Err(refused) => response.reason = refused.reason.as_str().to_owned(),
         }
@@ -113,5 +109,19 @@ fn policy(rules: &einmal_policy::Rules, id: &str) -> PolicyExplanation {
         policy: id.to_owned(),
         legal_basis: text.map(|text| text.legal_basis.clone()).unwrap_or_default(),
         text: text.map(|text| text.text_de.clone()).unwrap_or_default(),
+    }
+}
+
+/// What the deny list says, beside what the rules say.
+fn forbid(response: &mut ExplainResponse, denied: Refused) {
+    response.permitted = false;
+    response.reason = denied.reason.as_str().to_owned();
+    for refusal in denied.fields {
+        let said = |policy| PolicyExplanation { policy, ..PolicyExplanation::default() };
+        let mut fields = response.fields.iter_mut();
+        if let Some(field) = fields.find(|field| field.field == refusal.field) {
+            field.permitted = false;
+            field.policies.extend(refusal.policies.into_iter().map(said));
+        }
     }
 }
