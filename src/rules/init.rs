@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: EUPL-1.2
 //! `einmal rules init`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use einmal_peer::files;
 
@@ -33,13 +33,20 @@ pub(super) struct Args {
 /// # Errors
 /// Where the folder holds something, or cannot be written.
 pub(super) fn run(args: &Args) -> Result<(), Exit> {
+    write(&args.folder)?;
     let folder = args.folder.display();
-    if std::fs::read_dir(&args.folder).is_ok_and(|mut entries| entries.next().is_some()) {
+    println!("{folder}: {} files. Next: einmal rules test {folder}", TEMPLATE.len());
+    Ok(())
+}
+
+/// Writes the template into a new folder.
+pub(super) fn write(folder: &Path) -> Result<(), Exit> {
+    if std::fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some()) {
+        let folder = folder.display();
         return Err(Exit::usage(format!("{folder}: it is not empty; name a new folder")));
     }
     for (name, text) in TEMPLATE {
-        files::replace(&args.folder.join(name), text.as_bytes())?;
+        files::replace(&folder.join(name), text.as_bytes())?;
     }
-    println!("{folder}: {} files. Next: einmal rules test {folder}", TEMPLATE.len());
     Ok(())
 }

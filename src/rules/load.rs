@@ -13,6 +13,7 @@ use einmal_policy::{
     rules_document::{
         Area, AuthorityKind, EvidenceType, Purpose, RuleTest, RulesDocument, Witnesses,
     },
+    vocabulary::RULES_MAX,
 };
 use einmal_protocol::{envelope::payload_type, wire::v1::Envelope};
 use serde::Deserialize;
@@ -128,6 +129,11 @@ pub fn read_folder(folder: &Path, edition: Edition) -> Result<RulesDocument, Exi
 /// # Errors
 /// Names the file and line that is wrong.
 pub(super) fn read(folder: &Path, edition: Edition) -> Result<Folder, Exit> {
+    for entry in [folder, &folder.join("policies")].into_iter().filter_map(|f| f.read_dir().ok()) {
+        for file in entry.flatten() {
+            bounded(&file.path())?;
+        }
+    }
     let schema = match files::read_if_there(&folder.join("schema.cedarschema"))? {
         Some(bytes) => String::from_utf8(bytes).map_err(Exit::usage)?,
         None => SCHEMA.to_owned(),
@@ -158,6 +164,20 @@ pub(super) fn read(folder: &Path, edition: Edition) -> Result<Folder, Exit> {
 
 /// Between two files of policies.
 pub(super) const JOINT: &str = "\n";
+
+/// Looked at before it is read: whatever somebody sends, this machine does not run out of memory.
+fn bounded(path: &Path) -> Result<(), Exit> {
+    match path.metadata() {
+        Ok(found) if found.is_file() && found.len() > RULES_MAX as u64 => {
+            Err(Exit::usage(format!(
+                "{}: {} bytes, and rules are at most {RULES_MAX}: split or shorten",
+                path.display(),
+                found.len()
+            )))
+        }
+        _ => Ok(()),
+    }
+}
 
 /// The files of policies by name, so that the same folder gives the same bytes on every machine.
 fn policies(folder: &Path) -> Result<Vec<(PathBuf, String)>, Exit> {
@@ -202,6 +222,9 @@ pub(super) fn open_directory(path: &Path) -> Result<Directory, Exit> {
 }
 
 fn of_kind(path: &Path, kind: &str) -> Result<Envelope, Exit> {
+    if kind == payload_type::RULES {
+        bounded(path)?;
+    }
     let envelope = files::envelope(path)?;
     if envelope.payload_type == kind {
         return Ok(envelope);

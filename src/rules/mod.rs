@@ -8,6 +8,8 @@ mod init;
 mod load;
 mod place;
 mod test;
+#[cfg(test)]
+mod tests;
 
 use einmal_peer::{Clock, files};
 use einmal_policy::{Role, Rules, chain::check_expiry};
