@@ -5,11 +5,11 @@
 //! Decided by form, not by asking questions: kinds of authorities combine in a directory, and no
 //! sample covers all that could ever be entered. What cannot be proven to narrow, widens.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use cedar_policy::{Effect, Policy};
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::{
     rules::Rules,
@@ -50,18 +50,21 @@ pub fn class(old: &Rules, new: &Rules) -> Change {
     let (Some(old), Some(new)) = (Effects::of(old), Effects::of(new)) else {
         return Change::Widens;
     };
-    if old.permits == new.permits && old.forbids == new.forbids {
+    if old.permits.keys().eq(new.permits.keys()) && old.forbids.keys().eq(new.forbids.keys()) {
         return Change::TextOnly;
     }
     // A permit that errors denies; without it another permit could allow.
-    let removed_is_safe = || {
-        let mut removed = old.permits.difference(&new.permits);
-        removed.all(|permit| !old.may_error.contains(permit))
-    };
-    let narrows = new.permits.is_subset(&old.permits)
-        && new.forbids.is_superset(&old.forbids)
-        && removed_is_safe();
-    if narrows { Change::Narrows } else { Change::Widens }
+    let mut gone = old.permits.iter().filter(|(text, _)| !new.permits.contains_key(*text));
+    let errors_stay = gone.all(|(_, permit)| permit.total);
+    let permits_hold = new.permits.iter().all(|(text, permit)| {
+        let wider = |old: &Clauses| old.total && permit.implies(old);
+        old.permits.contains_key(text) || old.permits.values().any(wider)
+    });
+    let forbids_hold = old.forbids.iter().all(|(text, forbid)| {
+        let wider = |new: &Clauses| forbid.total && forbid.implies(new);
+        new.forbids.contains_key(text) || new.forbids.values().any(wider)
+    });
+    if errors_stay && permits_hold && forbids_hold { Change::Narrows } else { Change::Widens }
 }
 
 /// Derives the class again and compares it with what the new rules say about themselves.
@@ -134,28 +137,86 @@ fn blank(texts: &mut Texts) {
 
 /// The policies by their meaning: Cedar's JSON form without annotations.
 struct Effects {
-    permits: BTreeSet<String>,
-    forbids: BTreeSet<String>,
-    may_error: BTreeSet<String>,
+    permits: BTreeMap<String, Clauses>,
+    forbids: BTreeMap<String, Clauses>,
 }
 
 impl Effects {
     fn of(rules: &Rules) -> Option<Self> {
-        let (mut permits, mut forbids) = (BTreeSet::new(), BTreeSet::new());
-        let mut may_error = BTreeSet::new();
+        let (mut permits, mut forbids) = (BTreeMap::new(), BTreeMap::new());
         for policy in rules.policies() {
             let body = body(policy)?;
             let text = Value::Object(body.clone()).to_string();
-            if conditions(&body).is_none_or(|conditions| !conditions.iter().all(never_errs)) {
-                may_error.insert(text.clone());
-            }
+            let clauses = Clauses::of(&body);
             match policy.effect() {
-                Effect::Permit => permits.insert(text),
-                Effect::Forbid => forbids.insert(text),
+                Effect::Permit => permits.insert(text, clauses),
+                Effect::Forbid => forbids.insert(text, clauses),
             };
         }
-        Some(Self { permits, forbids, may_error })
+        Some(Self { permits, forbids })
     }
+}
+
+/// A policy taken apart: it speaks where its scope fits and every clause is true.
+struct Clauses {
+    scope: [Option<Value>; 3],
+    clauses: Vec<Value>,
+    /// Whether it can always be evaluated.
+    total: bool,
+}
+
+impl Clauses {
+    fn of(body: &Map<String, Value>) -> Self {
+        let conditions = body.get("conditions").and_then(Value::as_array);
+        let mut clauses = Vec::new();
+        let mut total = conditions.is_some();
+        for condition in conditions.into_iter().flatten() {
+            match condition.get("body") {
+                Some(inside) if condition.get("kind") == Some(&json!("when")) => {
+                    total &= is_total(inside, DEPTH_MAX);
+                    split(inside, &mut clauses);
+                }
+                Some(inside) => {
+                    total &= is_total(inside, DEPTH_MAX);
+                    clauses.push(condition.clone());
+                }
+                None => total = false,
+            }
+        }
+        let scope = ["principal", "action", "resource"].map(|part| body.get(part).cloned());
+        Self { scope, clauses, total }
+    }
+
+    /// Whether this one speaks only where the other does, if the other can be evaluated: the same
+    /// scope, every clause of the other or a stricter one, and perhaps more.
+    fn implies(&self, other: &Self) -> bool {
+        self.scope == other.scope
+            && other.clauses.iter().all(|wide| self.clauses.iter().any(|own| stricter(own, wide)))
+    }
+}
+
+/// What is joined by `&&`, one by one.
+fn split(expression: &Value, clauses: &mut Vec<Value>) {
+    match expression.get("&&").map(|both| (both.get("left"), both.get("right"))) {
+        Some((Some(left), Some(right))) => {
+            split(left, clauses);
+            split(right, clauses);
+        }
+        _ => clauses.push(expression.clone()),
+    }
+}
+
+/// Whether a clause is the other one, or the other one with fewer entities in its list.
+fn stricter(own: &Value, wide: &Value) -> bool {
+    let listed = |clause: &Value| -> Option<(Value, Vec<Value>)> {
+        let sides = clause.get("in")?;
+        let list = sides.get("right")?.get("Set")?.as_array()?.clone();
+        Some((sides.get("left")?.clone(), list))
+    };
+    own == wide
+        || listed(own).zip(listed(wide)).is_some_and(|((left, few), (other, many))| {
+            left == other && few.iter().all(|entity| many.contains(entity))
+        })
 }
 
 /// A policy in Cedar's JSON form, without annotations.
@@ -171,23 +232,14 @@ pub(crate) fn meaning(policy: &Policy) -> Option<String> {
     body(policy).map(|body| Value::Object(body).to_string())
 }
 
-fn conditions(body: &Map<String, Value>) -> Option<Vec<&Value>> {
-    let Some(Value::Array(conditions)) = body.get("conditions") else { return None };
-    conditions.iter().map(|condition| condition.get("body")).collect()
-}
-
 /// Whether an expression that strict validation accepted can be evaluated always. Only what is
 /// known is trusted: no arithmetic, no extension function, no tag, and attributes only of what
 /// every request brings.
-fn never_errs(expression: &&Value) -> bool {
-    total(expression, DEPTH_MAX)
-}
-
-fn total(expression: &Value, depth: usize) -> bool {
+fn is_total(expression: &Value, depth: usize) -> bool {
     let Some(depth) = depth.checked_sub(1) else { return false };
     let Some((operator, inside)) = expression.as_object().and_then(single) else { return false };
     let parts = |names: &[&str]| {
-        names.iter().all(|name| inside.get(*name).is_some_and(|part| total(part, depth)))
+        names.iter().all(|name| inside.get(*name).is_some_and(|part| is_total(part, depth)))
     };
     match operator {
         "Var" => true,
@@ -201,7 +253,7 @@ fn total(expression: &Value, depth: usize) -> bool {
         // Principal, resource and context are there, and validation proves their attributes; any
         // other entity may be missing from the store.
         "." => inside.get("left").and_then(|left| left.get("Var")).is_some(),
-        "Set" => inside.as_array().is_some_and(|all| all.iter().all(|part| total(part, depth))),
+        "Set" => inside.as_array().is_some_and(|all| all.iter().all(|part| is_total(part, depth))),
         _ => false,
     }
 }

@@ -83,7 +83,7 @@ fn permits_and_forbids_count_by_their_meaning() {
     let asked = permit(r#"when { context.initiation == "application" }"#);
     let forbid = "forbid (principal, action, resource) when { context.idnr_used };".to_owned();
     let all = [&open, &asked, &forbid];
-    let cases: [(&[&String], &[&String], Change); 9] = [
+    let cases: [(&[&String], &[&String], Change); 10] = [
         (&all, &all, Change::TextOnly),
         // Said twice, or in another order and layout, it is the same.
         (&all, &[&forbid, &open, &asked, &open], Change::TextOnly),
@@ -92,14 +92,52 @@ fn permits_and_forbids_count_by_their_meaning() {
         (&[&open], &[&open, &forbid], Change::Narrows),
         (&[&open, &forbid], &[&open], Change::Widens),
         (&[&asked], &[&asked, &open], Change::Widens),
-        // It narrows, but only a reader of the condition knows.
-        (&[&open], &[&asked], Change::Widens),
+        (&[&open], &[&asked], Change::Narrows),
+        (&[&asked], &[&open], Change::Widens),
         (&[], &[&forbid], Change::Narrows),
     ];
     let cloned = |all: &[&String]| all.iter().copied().cloned().collect::<Vec<_>>();
     for (old, new, expected) in cases {
         let (before, after) = (rules(&cloned(old), 0), rules(&cloned(new), 7));
         assert_eq!(class(&before, &after), expected, "{old:?} -> {new:?}");
+    }
+}
+
+/// Stricter means: more clauses, or fewer entities in a list. Nothing else is understood.
+#[test]
+fn a_permit_that_became_stricter_narrows_and_a_forbid_widens() {
+    let list = |fields: &[&str]| {
+        let fields: Vec<String> = fields.iter().map(|f| format!("Field::\"t0/{f}\"")).collect();
+        format!("resource in [{}]", fields.join(", "))
+    };
+    let (one, two) = (list(&["f0"]), list(&["f1", "f0"]));
+    let policy = |effect: &str, condition: &str| {
+        format!("{effect} (principal, action, resource) when {{ {condition} }};")
+    };
+    let asked = r#"context.initiation == "application""#;
+    // The wide condition, the strict one, and whether that is seen.
+    for (wide, strict, seen) in [
+        (two.clone(), one.clone(), true),
+        (format!("{two} && {asked}"), format!("{asked} && {one}"), true),
+        (two.clone(), format!("{asked} && context.idnr_used && {two}"), true),
+        (two.clone(), format!("{one} }} unless {{ {asked}"), true),
+        (format!("{two} }} unless {{ {asked}"), format!("{one} }} unless {{ {asked}"), true),
+        (one.clone(), two.clone(), false),
+        (format!("{one} || {asked}"), one.clone(), false),
+        (format!("!({one})"), format!("!({two})"), false),
+        (format!("{two} }} unless {{ {two}"), format!("{two} }} unless {{ {one}"), false),
+        (format!("{two} && {OVERFLOW}"), one.clone(), false),
+        (format!("{two} && {OVERFLOW}"), format!("{one} && {OVERFLOW}"), false),
+    ] {
+        let expected = if seen { Change::Narrows } else { Change::Widens };
+        let of = |effect, condition: &str| rules(&[policy(effect, condition)], 0);
+        let case = format!("{wide} -> {strict}");
+        assert_eq!(class(&of("permit", &wide), &of("permit", &strict)), expected, "{case}");
+        assert_eq!(class(&of("forbid", &strict), &of("forbid", &wide)), expected, "{case}");
+        if seen {
+            assert_eq!(class(&of("permit", &strict), &of("permit", &wide)), Change::Widens);
+            assert_eq!(class(&of("forbid", &wide), &of("forbid", &strict)), Change::Widens);
+        }
     }
 }
 
@@ -213,19 +251,39 @@ fn any_policy() -> impl Strategy<Value = String> {
         1 => Just(r#"unless { principal in AuthorityKind::"k1" }"#.to_owned()),
         2 => Just(format!("when {{ context.idnr_used && {OVERFLOW} }}")),
     ];
+    let fields = ["t0/f0", "t0/f1", "t1/f0", "t1/f1"].map(|id| format!("Field::\"{id}\""));
+    let listed = subsequence(fields.to_vec(), 1..4);
+    let condition = prop_oneof![
+        2 => condition,
+        2 => listed.prop_map(|list| format!("when {{ resource in [{}] }}", list.join(", "))),
+    ];
     let effect = prop_oneof![3 => Just("permit"), 1 => Just("forbid")];
     (effect, principal, resource, condition).prop_map(|(effect, principal, resource, condition)| {
         format!("{effect} ({principal}, action, {resource}) {condition};")
     })
 }
 
-/// Policies, some of them kept, some added.
+/// Makes a policy stricter or wider.
+fn turn(policy: String, how: u8) -> String {
+    match how {
+        0 => policy.replacen("resource in [Field::\"t0/f0\", ", "resource in [", 1),
+        1 => policy.replacen("resource in [", "resource in [Field::\"t0/f0\", ", 1),
+        2 => policy.replacen(";", " when { !context.idnr_used };", 1),
+        3 => policy.replacen(";", " unless { context.crosses_areas };", 1),
+        4 => policy.replacen("when { context.idnr_used }", "", 1),
+        _ => policy,
+    }
+}
+
+/// Policies, some of them kept, turned or added.
 pub(crate) fn any_pair() -> impl Strategy<Value = (Vec<String>, Vec<String>)> {
-    vec(any_policy(), 1..7).prop_flat_map(|old| {
+    vec(any_policy(), 1..6).prop_flat_map(|old| {
         let kept = subsequence(old.clone(), old.len().saturating_sub(2)..=old.len());
         let added = vec(any_policy(), 0..2);
-        (Just(old), kept, added).prop_map(|(old, mut new, added)| {
-            new.extend(added);
+        let turns = vec(0..16_u8, old.len());
+        (Just(old), kept, added, turns).prop_map(|(old, kept, added, turns)| {
+            let turned = kept.into_iter().zip(turns).map(|(policy, how)| turn(policy, how));
+            let new = turned.chain(added).collect();
             (old, new)
         })
     })
