@@ -5,7 +5,7 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use einmal_peer::{
-    Clock, Tls, TrustStore,
+    Archive, Clock, Tls, TrustStore,
     cards::publish,
     dial::{self, DialError, Target},
     files::{self, FileError},
@@ -82,8 +82,11 @@ impl Site {
         let channel = dial::channel(&target, Arc::clone(&tls.client))?;
         let documents = trust::fetch(channel.clone()).await.map_err(Box::new)?;
         let state = config.state.join("trust.json");
-        let trust = Arc::new(TrustStore::open(root, documents, &state, clock.now_ms())?);
-        let trusted = Arc::new(Trusted::open(Arc::clone(&trust), &config.state.join("archive"))?);
+        let archive = Arc::new(Archive::open(&config.state.join("archive"))?);
+        let now_ms = clock.now_ms();
+        let trust = TrustStore::archiving(root, documents, &state, Arc::clone(&archive), now_ms)?;
+        let trust = Arc::new(trust);
+        let trusted = Arc::new(Trusted::open(Arc::clone(&trust), archive)?);
         let directory = Arc::clone(&trust.current().directory);
         let ledger = directory
             .ledger(&config.ledger)
@@ -274,7 +277,7 @@ async fn renew(parts: Follower, mut forgetting: Daily, stop: CancellationToken) 
         let renewed = async {
             let polled = parts.trust.poll(parts.channel.clone(), now_ms).await;
             polled.map_err(|status| status.message().to_owned())?;
-            parts.trusted.keep().map_err(|error| error.to_string())?;
+            parts.trusted.note_directory();
             let card = parts.keeper.card(now_ms).map_err(|error| error.to_string())?;
             publish(parts.channel.clone(), card).await.map_err(|status| status.message().to_owned())
         };

@@ -2,90 +2,53 @@
 //! What rules and directory say, for the keeper's checks and the pages' words. Every version that
 //! was accepted once is kept, since old records are read under it.
 
-use std::{
-    path::{Path, PathBuf},
-    sync::{Arc, PoisonError, RwLock},
-};
+use std::sync::{Arc, PoisonError, RwLock};
 
-use einmal_peer::{
-    TrustStore,
-    files::{self, FileError},
-};
+use einmal_peer::{Archive, TrustStore, archive::Kind, files::FileError};
 use einmal_policy::{Directory, rules_document::Texts};
-use einmal_protocol::{
-    Digest,
-    digest::hex,
-    key::PublicKey,
-    wire::{directory::v1::GetTrustResponse, v1::Envelope},
-};
-use prost::Message;
+use einmal_protocol::{Digest, key::PublicKey, wire::v1::Envelope};
 
 use crate::{
-    keeper::{Archive, Participants},
+    keeper::{self, Participants},
     pages::Vocabulary,
 };
 
 /// Trust of now and of before.
 pub struct Trusted {
     trust: Arc<TrustStore>,
-    folder: PathBuf,
+    archive: Arc<Archive>,
     /// All directories ever accepted, the newest last.
     directories: RwLock<Vec<Arc<Directory>>>,
 }
 
 impl Trusted {
-    /// Reads what was kept, and keeps what is current.
+    /// Reads what the archive holds, into which `trust` puts what it accepts.
     ///
     /// # Errors
-    /// Where the folder cannot be used.
-    pub fn open(trust: Arc<TrustStore>, folder: &Path) -> Result<Self, FileError> {
-        let this = Self { trust, folder: folder.to_owned(), directories: RwLock::default() };
-        std::fs::create_dir_all(folder).map_err(|error| FileError::new(folder, error))?;
-        let entries = std::fs::read_dir(folder).map_err(|error| FileError::new(folder, error))?;
+    /// Where the archive cannot be read.
+    pub fn open(trust: Arc<TrustStore>, archive: Arc<Archive>) -> Result<Self, FileError> {
         let mut kept = Vec::new();
-        for entry in entries {
-            let path = entry.map_err(|error| FileError::new(folder, error))?.path();
-            if path.extension().is_some_and(|ending| ending == "directory") {
-                // It was verified before it was kept.
-                let envelope = files::envelope(&path)?;
-                if let Ok(directory) = Directory::parse(&envelope.payload) {
-                    kept.push(Arc::new(directory));
-                }
+        for envelope in archive.all(Kind::Directory)? {
+            // It was verified before it was kept.
+            match Directory::parse(&envelope?.payload) {
+                Ok(directory) => kept.push(Arc::new(directory)),
+                Err(error) => tracing::error!(%error, "an archived directory is passed over"),
             }
         }
         kept.sort_by_key(|directory| directory.document().version);
-        *this.directories.write().unwrap_or_else(PoisonError::into_inner) = kept;
-        this.keep()?;
+        let this = Self { trust, archive, directories: RwLock::new(kept) };
+        this.note_directory();
         Ok(this)
     }
 
-    /// Keeps what is current. To be called after each change.
-    ///
-    /// # Errors
-    /// Where the folder cannot be written.
-    pub fn keep(&self) -> Result<(), FileError> {
-        let documents = self.trust.documents();
-        let trust = self.trust.current();
-        let path = self.path(trust.directory.digest(), "directory");
-        if !path.exists() {
-            files::replace(&path, &documents.directory.encode_to_vec())?;
-        }
-        let path = self.path(trust.rules.digest(), "rules");
-        if !path.exists() {
-            let chain = GetTrustResponse { rules: documents.rules.clone(), ..<_>::default() };
-            files::replace(&path, &chain.encode_to_vec())?;
-        }
+    /// Notes the current directory. To be called after each change.
+    pub fn note_directory(&self) {
         // Whose keys are denied now signed what was logged before.
-        let current = Arc::clone(trust.signed_directory());
+        let current = Arc::clone(self.trust.current().signed_directory());
         let mut known = self.directories.write().unwrap_or_else(PoisonError::into_inner);
         if !known.iter().any(|directory| directory.digest() == current.digest()) {
             known.push(current);
         }
-        Ok(())
-    }
-
-    fn path(&self, digest: Digest, ending: &str) -> PathBuf {
-        self.folder.join(format!("{}.{ending}", hex(digest.as_bytes())))
     }
 
     /// The newest directory that answers.
@@ -119,7 +82,7 @@ impl Participants for Trusted {
     }
 }
 
-impl Archive for Trusted {
+impl keeper::Archive for Trusted {
     fn roots(&self) -> Vec<Envelope> {
         let mut roots = vec![self.trust.pinned().clone()];
         for root in &self.trust.documents().roots {
@@ -131,14 +94,19 @@ impl Archive for Trusted {
     }
 
     fn rules(&self, digest: Digest) -> Vec<Envelope> {
-        let kept = files::read(&self.path(digest, "rules")).ok();
-        let chain = kept.and_then(|bytes| GetTrustResponse::decode(bytes.as_slice()).ok());
-        chain.map(|chain| chain.rules).unwrap_or_default()
+        found(self.archive.rules(digest)).unwrap_or_default()
     }
 
     fn directory(&self, digest: Digest) -> Option<Envelope> {
-        files::envelope(&self.path(digest, "directory")).ok()
+        found(self.archive.directory(digest))
     }
+}
+
+fn found<T>(read: Result<Option<T>, FileError>) -> Option<T> {
+    read.unwrap_or_else(|error| {
+        tracing::error!(%error, "alarm: an archived document cannot be read");
+        None
+    })
 }
 
 impl Vocabulary for Trusted {

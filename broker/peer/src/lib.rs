@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: EUPL-1.2
 //! What every party that dials or listens shares: mTLS with SPIFFE identities, trust that is
-//! fetched, verified and remembered, key cards, and the last checkpoint seen.
+//! fetched, verified, remembered and archived, key cards, and the last checkpoint seen.
 
+pub mod archive;
 pub mod cards;
 pub mod clock;
 pub mod dial;
@@ -14,6 +15,7 @@ pub mod seen;
 pub mod tls;
 pub mod trust;
 
+pub use archive::Archive;
 pub use cards::Cards;
 pub use clock::Clock;
 pub use hand_in::HandIn;

@@ -29,6 +29,7 @@ use prost::Message;
 use tonic::transport::Channel;
 
 use crate::{
+    archive::Archive,
     dial::MESSAGE_MAX,
     files::{self, FileError},
 };
@@ -49,6 +50,7 @@ const BEFORE_MAX: usize = 8;
 pub struct TrustStore {
     pinned: Envelope,
     state_file: PathBuf,
+    archive: Option<Arc<Archive>>,
     /// Held while new documents are verified, which may take seconds; what is held is read
     /// meanwhile.
     renewing: Mutex<()>,
@@ -95,35 +97,57 @@ impl TrustStore {
         state_file: &Path,
         now_ms: u64,
     ) -> Result<Self, TrustStoreError> {
-        let state = match files::read_if_there(state_file)? {
-            Some(bytes) => {
-                serde_json::from_slice(&bytes).map_err(|error| FileError::new(state_file, error))?
-            }
-            None => TrustState::default(),
-        };
-        let kept = kept(state_file)?;
-        // What was accepted and is still good says what newer rules and deny lists change.
-        let before = kept.as_ref().and_then(|documents| {
-            Trust::accept(&pinned, documents, (&state, None), now_ms).ok().map(|(trust, _)| trust)
-        });
-        let offer = offer.into();
-        let mut documents = kept.unwrap_or_default().with(&offer);
-        let known = (&state, before.as_ref());
-        let mut accepted = accept(&pinned, &mut documents, &offer, known, now_ms);
-        if before.is_none() && accepted.is_err() {
-            // What was kept is of no use any more, say because another root was pinned since.
-            documents = Documents::default().with(&offer);
-            accepted = Trust::accept(&pinned, &documents, (&state, None), now_ms);
+        Self::new(pinned, &offer.into(), state_file, None, now_ms)
+    }
+
+    /// As `open`, and keeps all that it ever accepts in an archive too, before it counts.
+    ///
+    /// # Errors
+    /// As `open`, and where the archive cannot be written.
+    pub fn archiving(
+        pinned: Envelope,
+        offer: impl Into<Offer>,
+        state_file: &Path,
+        archive: Arc<Archive>,
+        now_ms: u64,
+    ) -> Result<Self, TrustStoreError> {
+        Self::new(pinned, &offer.into(), state_file, Some(archive), now_ms)
+    }
+
+    fn new(
+        pinned: Envelope,
+        offer: &Offer,
+        state_file: &Path,
+        archive: Option<Arc<Archive>>,
+        now_ms: u64,
+    ) -> Result<Self, TrustStoreError> {
+        let Verified { documents, trust, state, before } =
+            verify(&pinned, offer, state_file, now_ms)?;
+        for accepted in before.iter().chain([&documents]) {
+            keep(archive.as_deref(), accepted)?;
         }
-        let (trust, state) = accepted?;
         remember(state_file, &documents, &state)?;
         let held = Held::new(state, documents, trust, VecDeque::new());
         Ok(Self {
             pinned,
             state_file: state_file.to_owned(),
+            archive,
             renewing: Mutex::default(),
             held: RwLock::new(held),
         })
+    }
+
+    /// What would be trusted, and what is remembered. Writes nothing.
+    ///
+    /// # Errors
+    /// Where no documents are accepted, or the state cannot be read.
+    pub fn inspect(
+        pinned: &Envelope,
+        offer: &Offer,
+        state_file: &Path,
+        now_ms: u64,
+    ) -> Result<(Trust, TrustState), TrustStoreError> {
+        verify(pinned, offer, state_file, now_ms).map(|found| (found.trust, found.state))
     }
 
     /// Takes newer documents, away from the event loop. They are durable before they count.
@@ -152,6 +176,7 @@ impl TrustStore {
         let known = (&held.state, Some(&*held.current));
         let accepted = accept(&self.pinned, &mut documents, offer, known, now_ms);
         let (trust, state) = accepted?;
+        keep(self.archive.as_deref(), &documents)?;
         remember(&self.state_file, &documents, &state)?;
         let mut before = held.before;
         if !trust.is_of(held.current.rules.digest(), held.current.directory.digest()) {
@@ -258,6 +283,52 @@ fn accept(
         }
         accepted => accepted,
     }
+}
+
+/// Documents that are accepted.
+struct Verified {
+    documents: Documents,
+    trust: Trust,
+    state: TrustState,
+    /// Those that were accepted before and are good still.
+    before: Option<Documents>,
+}
+
+fn verify(
+    pinned: &Envelope,
+    offer: &Offer,
+    state_file: &Path,
+    now_ms: u64,
+) -> Result<Verified, TrustStoreError> {
+    let state = match files::read_if_there(state_file)? {
+        Some(bytes) => {
+            serde_json::from_slice(&bytes).map_err(|error| FileError::new(state_file, error))?
+        }
+        None => TrustState::default(),
+    };
+    let kept = kept(state_file)?;
+    // What was accepted and is still good says what newer rules and deny lists change.
+    let before = kept.as_ref().and_then(|documents| {
+        Trust::accept(pinned, documents, (&state, None), now_ms).ok().map(|(trust, _)| trust)
+    });
+    let mut documents = kept.clone().unwrap_or_default().with(offer);
+    let known = (&state, before.as_ref());
+    let mut accepted = accept(pinned, &mut documents, offer, known, now_ms);
+    if before.is_none() && accepted.is_err() {
+        // What was kept is of no use any more, say because another root was pinned since.
+        documents = Documents::default().with(offer);
+        accepted = Trust::accept(pinned, &documents, (&state, None), now_ms);
+    }
+    let (trust, state) = accepted?;
+    Ok(Verified { documents, trust, state, before: kept.filter(|_| before.is_some()) })
+}
+
+/// Keeps what is accepted, before it counts: what was decided must be decidable again.
+fn keep(archive: Option<&Archive>, documents: &Documents) -> Result<(), FileError> {
+    let Some(archive) = archive else { return Ok(()) };
+    archive.keep(documents).inspect_err(|error| {
+        tracing::error!(%error, "alarm: accepted documents cannot be archived, so they do not count");
+    })
 }
 
 fn documents_file(state_file: &Path) -> PathBuf {

@@ -188,6 +188,24 @@ impl DenyList {
         Ok((list, accepted))
     }
 
+    /// Verifies a list of the past, signed under any of these roots; the newest root first.
+    ///
+    /// # Errors
+    /// Where none of them vouches for it, or it is malformed.
+    pub fn of_the_past(envelope: &Envelope, chain: &[Root]) -> Result<Self, DenyError> {
+        let mut newest_lacks = None;
+        for root in chain.iter().rev() {
+            match Self::accept(envelope, root, None, None) {
+                Ok((list, _)) => return Ok(list),
+                Err(error @ DenyError::Signature(_)) => {
+                    newest_lacks.get_or_insert(error);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Err(newest_lacks.unwrap_or_else(|| DenyError::Form("there is no root".to_owned())))
+    }
+
     /// Reads a payload.
     ///
     /// # Errors

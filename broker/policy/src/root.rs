@@ -128,37 +128,61 @@ impl Root {
     /// Where a version is skipped, or not signed by the thresholds of the one before and of
     /// itself, or the newest has expired.
     pub fn walk(self, newer: &[Envelope], now_ms: u64) -> Result<Self, RootError> {
+        let (_, root) = self.over(newer)?;
+        chain::check_expiry("root", root.document.expires_at_ms, now_ms)?;
+        Ok(root)
+    }
+
+    /// As `walk`, but every root on the way, oldest first and at least this one, and whether or
+    /// not the newest has expired: what was signed in the past was signed under one of them.
+    ///
+    /// # Errors
+    /// Where a version is skipped, or not signed by the thresholds of the one before and of
+    /// itself.
+    pub fn chain(self, newer: &[Envelope]) -> Result<Vec<Self>, RootError> {
+        let (mut chain, newest) = self.over(newer)?;
+        chain.push(newest);
+        Ok(chain)
+    }
+
+    /// The newest root, and those before it.
+    fn over(self, newer: &[Envelope]) -> Result<(Vec<Self>, Self), RootError> {
         if newer.len() > ROOTS_MAX {
             return Err(RootError::TooMany);
         }
-        let mut root = self;
+        let (mut before, mut root) = (Vec::new(), self);
         for envelope in newer {
-            let next = Self::parse(&envelope.payload)?;
-            if next.document.version < root.document.version {
-                continue;
+            if let Some(next) = root.next(envelope)? {
+                before.push(std::mem::replace(&mut root, next));
             }
-            if next.document.version == root.document.version {
-                if next.accepted != root.accepted {
-                    let version = next.document.version;
-                    return Err(ChainError::Fork { what: "root", version }.into());
-                }
-                continue;
-            }
-            if next.document.version != root.document.version + 1
-                || next.document.previous.as_ref() != Some(&root.accepted.digest)
-            {
-                let version = next.document.version;
-                return Err(ChainError::Previous { what: "root", version }.into());
-            }
-            root.check_signed(envelope, payload_type::ROOT, &[Role::Root])?;
-            next.check_signed(envelope, payload_type::ROOT, &[Role::Root])?;
-            if next.document.trust_domain != root.document.trust_domain {
-                return Err(RootError::TrustDomain);
-            }
-            root = next;
         }
-        chain::check_expiry("root", root.document.expires_at_ms, now_ms)?;
-        Ok(root)
+        Ok((before, root))
+    }
+
+    /// The root that follows this one; nothing where it is this one or older.
+    fn next(&self, envelope: &Envelope) -> Result<Option<Self>, RootError> {
+        let next = Self::parse(&envelope.payload)?;
+        let version = next.document.version;
+        if version < self.document.version {
+            return Ok(None);
+        }
+        if version == self.document.version {
+            return match next.accepted == self.accepted {
+                true => Ok(None),
+                false => Err(ChainError::Fork { what: "root", version }.into()),
+            };
+        }
+        if self.document.version.checked_add(1) != Some(version)
+            || next.document.previous.as_ref() != Some(&self.accepted.digest)
+        {
+            return Err(ChainError::Previous { what: "root", version }.into());
+        }
+        self.check_signed(envelope, payload_type::ROOT, &[Role::Root])?;
+        next.check_signed(envelope, payload_type::ROOT, &[Role::Root])?;
+        if next.document.trust_domain != self.document.trust_domain {
+            return Err(RootError::TrustDomain);
+        }
+        Ok(Some(next))
     }
 
     fn parse(payload: &[u8]) -> Result<Self, RootError> {

@@ -81,21 +81,10 @@ impl Trust {
         let root = Root::pinned(pinned)?.walk(&documents.roots, now_ms)?;
         check_root(&root, state.root.as_ref())?;
         let known = state.as_far_as_signed_by(&root);
-        let rules = accept_rules(&root, &documents.rules, held)?;
-        let directory = accept_directory(&root, &documents.directory, held)?;
+        let (rules, directory) = signed_under(&root, documents, held)?;
         let accepted_rules = candidate_rules(&rules).accept(known.rules.as_ref(), now_ms)?;
-        let accepted_directory = Candidate {
-            what: "directory",
-            version: directory.document().version,
-            previous: directory.document().previous.as_deref(),
-            expires_at_ms: directory.document().expires_at_ms,
-            digest: directory.digest(),
-        }
-        .accept(known.directory.as_ref(), now_ms)?;
-        let (got, lowest) = (rules.document().version, directory.document().lowest_rules_version);
-        if got < lowest {
-            return Err(ChainError::Rollback { what: "rules", got, accepted: lowest }.into());
-        }
+        let accepted_directory =
+            candidate_directory(&directory).accept(known.directory.as_ref(), now_ms)?;
         let mut state = TrustState {
             root: Some(root.accepted().clone()),
             rules: Some(accepted_rules),
@@ -135,14 +124,53 @@ impl Trust {
         };
     }
 
-    /// Verifies documents of the past, for replay and for exported records: signatures count,
-    /// expiry, deny lists and newer versions do not.
+    /// Verifies rules and directory of the past, for replay and for exported records: signatures
+    /// count, expiry and newer versions do not. They may be signed under an earlier root whose keys
+    /// were replaced since, but both under the same; `root` says under which. Without a deny list:
+    /// what is on one today was not forbidden then.
     ///
     /// # Errors
     /// As `accept`.
     pub fn of_the_past(pinned: &Envelope, documents: &Documents) -> Result<Self, TrustError> {
-        let nothing = TrustState::default();
-        Self::accept(pinned, documents, (&nothing, None), 0).map(|(trust, _)| trust)
+        let chain = Root::pinned(pinned)?.chain(&documents.roots)?;
+        Self::under_one_of(&chain, documents, None)
+    }
+
+    /// As `of_the_past`, from roots that were walked before. What is `held` is not parsed again.
+    ///
+    /// # Errors
+    /// As `accept`; where no root vouches for the documents, what the newest lacks.
+    pub fn under_one_of(
+        chain: &[Root],
+        documents: &Documents,
+        held: Option<&Self>,
+    ) -> Result<Self, TrustError> {
+        let mut newest_lacks = None;
+        for root in chain.iter().rev() {
+            match signed_under(root, documents, held) {
+                Ok((rules, directory)) => {
+                    candidate_rules(&rules).accept(None, 0)?;
+                    candidate_directory(&directory).accept(None, 0)?;
+                    return Ok(Self {
+                        root: root.clone(),
+                        rules,
+                        directory: Arc::clone(&directory),
+                        deny: None,
+                        fresh_until_ms: 0,
+                        whole_directory: directory,
+                    });
+                }
+                Err(
+                    error @ (TrustError::RulesSignature(_)
+                    | TrustError::DirectorySignature(_)
+                    | TrustError::OneSigner),
+                ) => {
+                    newest_lacks.get_or_insert(error);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Err(newest_lacks.unwrap_or(TrustError::NoRules))
     }
 
     /// These rules and this directory, with another's root, deny list and freshness: an exchange
@@ -263,6 +291,31 @@ fn candidate_rules(rules: &Rules) -> Candidate<'_> {
         expires_at_ms: rules.document().expires_at_ms,
         digest: rules.digest(),
     }
+}
+
+fn candidate_directory(directory: &Directory) -> Candidate<'_> {
+    Candidate {
+        what: "directory",
+        version: directory.document().version,
+        previous: directory.document().previous.as_deref(),
+        expires_at_ms: directory.document().expires_at_ms,
+        digest: directory.digest(),
+    }
+}
+
+/// Rules and directory that one root vouches for, and that fit each other.
+fn signed_under(
+    root: &Root,
+    documents: &Documents,
+    held: Option<&Trust>,
+) -> Result<(Arc<Rules>, Arc<Directory>), TrustError> {
+    let rules = accept_rules(root, &documents.rules, held)?;
+    let directory = accept_directory(root, &documents.directory, held)?;
+    let (got, lowest) = (rules.document().version, directory.document().lowest_rules_version);
+    if got < lowest {
+        return Err(ChainError::Rollback { what: "rules", got, accepted: lowest }.into());
+    }
+    Ok((rules, directory))
 }
 
 /// Walks from rules that both roles signed over those that only narrow.

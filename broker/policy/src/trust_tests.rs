@@ -319,6 +319,30 @@ fn the_past_counts_signatures_and_not_the_clock() {
 }
 
 #[test]
+fn the_past_was_signed_under_the_root_of_its_time() {
+    let rotate = |root: &mut RootDocument| {
+        let keys = vec![KeyText::from(key(13).public())];
+        root.roles.insert(Role::RegisterAuthority, RoleKeys { keys, threshold: 1 });
+    };
+    let rotated = Edition::first().with_root(rotate, &[1, 2]);
+    let version = |documents: &Documents| {
+        Trust::of_the_past(&pinned(), documents).map(|past| past.root.document().version)
+    };
+    assert!(accept_fresh(&rotated.signed()).is_err());
+    assert_eq!(version(&rotated.signed()), Ok(1));
+    assert_eq!(version(&rotated.signed_by(&[13, 21], &[13])), Ok(2));
+    // All of it under one root: a key of then and a key of now do not vouch for each other.
+    let lacks = || under_signed(Role::RegisterAuthority);
+    assert_eq!(
+        version(&rotated.signed_by(&[13, 21], &AUTHORITY)),
+        Err(TrustError::DirectorySignature(lacks()))
+    );
+    assert_eq!(version(&rotated.signed_by(&BOTH, &[13])), Err(TrustError::RulesSignature(lacks())));
+    // And a root that nobody signed ends the walk.
+    assert!(version(&Edition::first().with_root(rotate, &[1]).signed()).is_err());
+}
+
+#[test]
 fn one_id_has_one_holder_of_key_cards() {
     let entered = |keeper: &str| {
         let mut edition = Edition::first();

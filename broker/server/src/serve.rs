@@ -14,7 +14,7 @@ use std::{
 use axum::{Router, routing::get};
 use einmal_ledger::{Ledger, OpenError};
 use einmal_peer::{
-    Cards, Clock, Tls, TrustStore,
+    Archive, Cards, Clock, Tls, TrustStore,
     files::{self, FileError},
     listen,
     trust::{TRUST_MAX, TrustStoreError},
@@ -154,7 +154,13 @@ pub fn trust(config: &BrokerConfig, now_ms: u64) -> Result<TrustStore, ServeErro
         freshness: None,
     };
     let state = config.state.join("trust.json");
-    Ok(TrustStore::open(files::envelope(&config.root)?, offer, &state, now_ms)?)
+    let archive = Arc::new(Archive::open(&archive(config))?);
+    Ok(TrustStore::archiving(files::envelope(&config.root)?, offer, &state, archive, now_ms)?)
+}
+
+/// Where a broker keeps every document that it ever accepted.
+pub fn archive(config: &BrokerConfig) -> PathBuf {
+    config.state.join("archive")
 }
 
 async fn open_ledger(
