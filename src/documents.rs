@@ -68,6 +68,9 @@ pub struct VerifyArgs {
     /// The pinned root.
     #[arg(long)]
     root: PathBuf,
+    /// A newer root; several times, in order. What is verified is signed under the last.
+    #[arg(long = "newer-root", value_name = "FILE")]
+    newer_roots: Vec<PathBuf>,
 }
 
 /// Arguments of every `publish`.
@@ -119,10 +122,11 @@ pub async fn run_root(args: RootArgs) -> Result<(), Exit> {
         }
         Steps::Sign(args) => sign(&args),
         Steps::Verify(args) => {
+            let mut newer = args.newer_roots()?;
+            newer.push(files::envelope(&args.envelope)?);
             let pinned = Root::pinned(&files::envelope(&args.root)?).map_err(Exit::failed)?;
-            let envelope = files::envelope(&args.envelope)?;
             let now_ms = Clock::system().now_ms();
-            let root = pinned.walk(&[envelope], now_ms).map_err(Exit::refused)?;
+            let root = pinned.walk(&newer, now_ms).map_err(Exit::refused)?;
             println!("root version {} is good", root.document().version);
             Ok(())
         }
@@ -145,7 +149,7 @@ pub async fn run_directory(args: DirectoryArgs) -> Result<(), Exit> {
         Steps::Sign(args) => sign(&args),
         Steps::Verify(args) => {
             let envelope = files::envelope(&args.envelope)?;
-            check(&args.root, &envelope, payload_type::DIRECTORY, &[Role::RegisterAuthority])?;
+            args.check(&envelope, payload_type::DIRECTORY, &[Role::RegisterAuthority])?;
             let directory = Directory::parse(&envelope.payload).map_err(Exit::refused)?;
             let document = directory.document();
             check_expiry("directory", document.expires_at_ms, Clock::system().now_ms())
@@ -219,5 +223,20 @@ impl VerifyArgs {
     /// The pinned root's file.
     pub fn root(&self) -> &Path {
         &self.root
+    }
+
+    fn newer_roots(&self) -> Result<Vec<Envelope>, Exit> {
+        Ok(self.newer_roots.iter().map(|path| files::envelope(path)).collect::<Result<_, _>>()?)
+    }
+
+    /// Checks the thresholds of some roles, under the newest root that is named.
+    ///
+    /// # Errors
+    /// Where the roots do not follow from the pinned one, or a role falls short.
+    pub fn check(&self, envelope: &Envelope, kind: &str, roles: &[Role]) -> Result<(), Exit> {
+        let pinned = Root::pinned(&files::envelope(&self.root)?).map_err(Exit::usage)?;
+        let now_ms = Clock::system().now_ms();
+        let root = pinned.walk(&self.newer_roots()?, now_ms).map_err(Exit::refused)?;
+        root.check_signed(envelope, kind, roles).map_err(Exit::refused)
     }
 }

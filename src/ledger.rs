@@ -3,6 +3,7 @@
 
 mod close;
 mod forget;
+pub mod replay;
 mod show;
 
 use std::path::PathBuf;
@@ -58,6 +59,7 @@ enum What {
         #[arg(long, short)]
         out: Option<PathBuf>,
     },
+    Replay(replay::Args),
     Forget(forget::Args),
     Close(close::Args),
 }
@@ -92,6 +94,7 @@ pub async fn run(args: Args) -> Result<(), Exit> {
             Ok(())
         }
         What::Proof { index, config, out } => proof(&config, index, out).await,
+        What::Replay(args) => replay::run(args).await,
         What::Forget(args) => forget::run(args).await,
         What::Close(args) => close::run(args).await,
     }

@@ -7,24 +7,22 @@ use std::path::PathBuf;
 
 use einmal_cockpit::export::ExportFile;
 use einmal_peer::files;
-use einmal_policy::{Question, Trust, decide, documents::Documents};
+use einmal_policy::{Trust, documents::Documents};
 use einmal_protocol::{
-    Digest, Reason,
-    commitment::Commitment,
-    envelope::payload_type,
+    Digest,
     leaf::{Leaf, LeafKind},
-    permit::Permit,
     receipt::{self, Proven},
     record,
-    request::{Request, Unverified},
+    request::Request,
     time::{day_of, day_to_iso},
-    wire::v1::{
-        AccessRecord, Body, Envelope, ExchangeBody, Receipt, RefusalBody, RegisterRefusal, body,
-    },
+    wire::v1::{AccessRecord, Body, Envelope, ExchangeBody, Receipt, RefusalBody, body},
 };
 use prost::Message;
 
-use crate::Exit;
+use crate::{
+    Exit,
+    redecide::{self, By, Exchange, Refusal},
+};
 
 /// Verifies an exported record offline, from the pinned root alone: signatures of authority,
 /// register and ledger, the decision under the rules of that time, and the place in the ledger.
@@ -86,9 +84,11 @@ pub fn verify(export: &ExportFile, pinned: &Envelope) -> Result<Verified, String
     };
     let trust = Trust::of_the_past(pinned, &documents).map_err(|error| error.to_string())?;
     let mut steps = vec![format!(
-        "rules version {} and directory version {} are signed as the pinned root demands",
+        "rules version {} and directory version {} are signed as the pinned root demands, under \
+         root version {}",
         trust.rules.document().version,
-        trust.directory.document().version
+        trust.directory.document().version,
+        trust.root.document().version
     )];
     let body = Body::decode(export.body.0.as_slice()).map_err(|_| "the body is malformed")?;
     let ((ledger, day), kind) = match body.kind.ok_or("the body is empty")? {
@@ -130,27 +130,10 @@ fn check_exchange(
     body: &ExchangeBody,
     steps: &mut Vec<String>,
 ) -> Result<(String, u32), String> {
-    let unverified = check_request(trust, &body.signed_request, steps)?;
-    let request = &unverified.request;
-    let permit = Permit::parse(&body.permit).map_err(|error| error.to_string())?;
-    let again = decide(&trust.rules, &trust.directory, &Question::from(request), request.digest)
-        .map_err(|refused| format!("the rules refuse it: {}", refused.reason))?;
-    if again != permit {
-        return Err("decided again under the same rules, it comes out differently".to_owned());
-    }
+    let Exchange { request, permit, commitment } =
+        redecide::exchange(trust, body).map_err(|difference| difference.to_string())?;
+    steps.push(signed(&request));
     steps.push(format!("decided again, the rules permit the {} fields", permit.fields().len()));
-    let register =
-        trust.directory.register(&request.register).ok_or("the directory has no such register")?;
-    let kind = trust
-        .rules
-        .evidence_type(&request.evidence_type)
-        .ok_or("the rules have no such evidence type")?;
-    let commitment = Commitment::verify(&body.commitment, &register.keys)
-        .and_then(|commitment| {
-            commitment.check(request.digest, permit.digest(), kind.slots)?;
-            Ok(commitment)
-        })
-        .map_err(|error| error.to_string())?;
     steps.push(format!("the register `{}` signed its commitment to it", request.register));
     let plain = export.plain_record.as_ref().ok_or("the access record is missing")?;
     let slot = usize::try_from(export.slot).ok().and_then(|slot| commitment.slots.get(slot));
@@ -162,7 +145,7 @@ fn check_exchange(
         return Err("the access record is of another request".to_owned());
     }
     steps.push("the access record is the one that the register committed to".to_owned());
-    Ok((request.ledger.clone(), commitment.day))
+    Ok((request.ledger, commitment.day))
 }
 
 fn check_refusal(
@@ -170,60 +153,22 @@ fn check_refusal(
     body: &RefusalBody,
     steps: &mut Vec<String>,
 ) -> Result<(String, u32), String> {
-    let unverified = check_request(trust, &body.signed_request, steps)?;
-    let request = unverified.request;
-    let same = |digest: Digest, bytes: &[u8]| digest.as_bytes().as_slice() == bytes;
-    if !same(trust.rules.digest(), &body.rules_digest)
-        || !same(trust.directory.digest(), &body.directory_digest)
-    {
-        return Err("it was refused under other rules or another directory".to_owned());
-    }
-    let reason = Reason::parse(&body.reason).ok_or("its reason is none of the known ones")?;
-    let decided = decide(&trust.rules, &trust.directory, &Question::from(&request), request.digest);
-    let by_rules = decided.as_ref().err().map(|refused| refused.reason);
-    if !body.register_refusal.is_empty() {
-        check_register_refusal(trust, &request, body)?;
-        steps.push(format!("the register `{}` signed its refusal: {reason}", request.register));
-    } else if by_rules == Some(reason) {
-        steps.push(format!("decided again, the rules refuse it: {reason}"));
-    } else if matches!(reason, Reason::NotPermitted | Reason::PolicyError) {
-        return Err("decided again under the same rules, it is not refused".to_owned());
-    } else {
-        steps.push(format!("the broker says that it was refused: {reason}"));
-    }
+    // An export holds no deny list: what it forbids is no part of one person's record.
+    let Refusal { request, reason, by } =
+        redecide::refusal(trust, &[], body).map_err(|difference| difference.to_string())?;
+    steps.push(signed(&request));
+    steps.push(match by {
+        By::Register => format!("the register `{}` signed its refusal: {reason}", request.register),
+        By::Rules => format!("decided again, the rules refuse it: {reason}"),
+        By::DenyList(_) | By::UnknownDenyList => format!(
+            "the broker says that the deny list refused it: {reason}; this file does not hold that \
+             list"
+        ),
+        By::Circumstances => format!("the broker says that it was refused: {reason}"),
+    });
     Ok((request.ledger, day_of(body.refused_at_ms)))
 }
 
-fn check_register_refusal(
-    trust: &Trust,
-    request: &Request,
-    body: &RefusalBody,
-) -> Result<(), String> {
-    let register =
-        trust.directory.register(&request.register).ok_or("the directory has no such register")?;
-    let envelope = Envelope::parse(&body.register_refusal).map_err(|error| error.to_string())?;
-    let payload = envelope
-        .verified(payload_type::REFUSAL, &register.keys)
-        .map_err(|_| "the refusal is not signed by the register")?;
-    let refusal = RegisterRefusal::decode(payload).map_err(|_| "the refusal is malformed")?;
-    if refusal.request_digest != request.digest.to_vec() || refusal.reason != body.reason {
-        return Err("the register's refusal is of another request or reason".to_owned());
-    }
-    Ok(())
-}
-
-fn check_request(
-    trust: &Trust,
-    signed_request: &[u8],
-    steps: &mut Vec<String>,
-) -> Result<Unverified, String> {
-    let unverified = Unverified::parse(signed_request).map_err(|error| error.to_string())?;
-    let request = &unverified.request;
-    let authority = trust
-        .directory
-        .authority(&request.authority)
-        .ok_or("the directory has no such authority")?;
-    unverified.membership.verify(&authority.keys).map_err(|error| error.to_string())?;
-    steps.push(format!("the authority `{}` signed the request {}", request.authority, request.id));
-    Ok(unverified)
+fn signed(request: &Request) -> String {
+    format!("the authority `{}` signed the request {}", request.authority, request.id)
 }

@@ -32,7 +32,7 @@ use crate::{
 
 const BOTH: [&str; 2] = ["register-authority", "data-protection-officer"];
 
-async fn publisher(house: &House) -> Publisher {
+pub(crate) async fn publisher(house: &House) -> Publisher {
     let config = publisher::read(&house.plan.config("publisher")).unwrap();
     Publisher::open(&config, house.clock.clone()).await.unwrap_or_else(|exit| panic!("{exit}"))
 }
@@ -50,14 +50,14 @@ fn denying(house: &House, publisher: &Publisher, entries: Vec<DenyEntry>) -> Env
     house.plan.sign(payload_type::DENY, &document, &["emergency"]).unwrap_or_else(|e| panic!("{e}"))
 }
 
-async fn deny(house: &House, publisher: &Publisher, entry: DenyEntry) {
+pub(crate) async fn deny(house: &House, publisher: &Publisher, entry: DenyEntry) {
     let deny = Some(denying(house, publisher, vec![entry]));
     let told = publisher.publish(Offer { deny, ..Offer::default() }).await;
     let told = told.unwrap_or_else(|exit| panic!("{exit}"));
     assert!(told.len() == 1 && told.iter().all(|told| told.problem.is_none()));
 }
 
-fn entry(id: &str) -> DenyEntry {
+pub(crate) fn entry(id: &str) -> DenyEntry {
     DenyEntry { id: id.to_owned(), reason: "a test".to_owned(), ..DenyEntry::default() }
 }
 

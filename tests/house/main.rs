@@ -24,6 +24,7 @@ mod ledger_service;
 mod once;
 mod published;
 mod refusals;
+mod replay;
 mod streams;
 mod trust;
 mod world;
