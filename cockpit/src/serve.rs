@@ -8,6 +8,7 @@ use einmal_peer::{
     Archive, Clock, Tls, TrustStore,
     cards::publish,
     dial::{self, DialError, Target},
+    expiry,
     files::{self, FileError},
     trust::{self, TrustStoreError},
 };
@@ -144,7 +145,9 @@ pub async fn start(config: &CockpitConfig, clock: Clock) -> Result<Running, Serv
             tracing::error!(%error, "the pages ended");
         }
     }));
-    let Site { trust, trusted, channel, .. } = site;
+    let Site { trust, trusted, channel, tls, .. } = site;
+    let told = expiry::daily(Arc::clone(&trust), tls.ends_at_ms, clock.clone(), stop.clone());
+    tasks.push(tokio::spawn(told));
     let parts = Follower { keeper: keeper.clone(), trust, trusted, channel, clock };
     tasks.push(tokio::spawn(follow(parts.clone(), stop.clone())));
     tasks.push(tokio::spawn(renew(parts, forgetting, stop.clone())));

@@ -13,6 +13,7 @@ use einmal_peer::{
     Cards, Clock, HandIn, PeerRole, Seen, Tls, TrustStore,
     cards::publish,
     dial::{self, DialError, Target},
+    expiry,
     files::FileError,
     hand_in::HandedIn,
     random::NoRandomness,
@@ -154,6 +155,8 @@ pub async fn start(
     let stop = CancellationToken::new();
     let mut streams = JoinSet::new();
     let hand_in = HandIn::new(Arc::clone(&setup.tls.client), &trust_domain);
+    let trust = Arc::clone(&shared.trust);
+    streams.spawn(expiry::daily(trust, setup.tls.ends_at_ms, shared.clock.clone(), stop.clone()));
     let (seen, trust) = (Arc::clone(&shared.seen), Arc::clone(&shared.trust));
     streams.spawn(hand_in.clone().daily(seen, trust, stop.clone()));
     for broker in &directory.document().brokers {

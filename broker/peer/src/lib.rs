@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: EUPL-1.2
 //! What every party that dials or listens shares: mTLS with SPIFFE identities, trust that is
-//! fetched, verified, remembered and archived, key cards, and the last checkpoint seen.
+//! fetched, verified, remembered and archived, key cards, and the last checkpoint seen; and what
+//! is told before any of it ends.
 
 pub mod archive;
 pub mod cards;
+pub mod certificate;
 pub mod clock;
 pub mod dial;
+pub mod expiry;
 pub mod files;
 pub mod hand_in;
 pub mod identity;

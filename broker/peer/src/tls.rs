@@ -2,7 +2,10 @@
 //! mTLS: TLS 1.3 only, ring as provider, both sides with certificates, revocation lists enforced
 //! where they are configured, expired ones too.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use rustls::{
     ClientConfig, RootCertStore, ServerConfig,
@@ -15,6 +18,7 @@ use rustls::{
 use serde::Deserialize;
 
 use crate::{
+    certificate,
     files::{self, FileError},
     identity::SpiffeId,
 };
@@ -43,6 +47,8 @@ pub struct Tls {
     pub client: Arc<ClientConfig>,
     /// Who the own certificate says we are.
     pub own: SpiffeId,
+    /// When the first of the own certificates ends, UTC milliseconds.
+    pub ends_at_ms: u64,
 }
 
 impl std::fmt::Debug for Tls {
@@ -58,7 +64,7 @@ impl Tls {
     /// Names the file that cannot be used.
     pub fn load(paths: &TlsFiles) -> Result<Self, FileError> {
         let chain = certificates(&paths.certificate)?;
-        let authorities = certificates(&paths.authorities)?;
+        let roots = Arc::new(authorities(&paths.authorities)?);
         let pem = files::read(&paths.key)?;
         let key = PrivateKeyDer::from_pem_slice(&pem)
             .map_err(|error| FileError::new(&paths.key, error))?;
@@ -69,17 +75,14 @@ impl Tls {
                 .map_err(|error| FileError::new(path, error))?;
             lists.push(list);
         }
-        let mut roots = RootCertStore::empty();
-        for certificate in authorities {
-            roots.add(certificate).map_err(|error| FileError::new(&paths.authorities, error))?;
-        }
-        let roots = Arc::new(roots);
         let failed = |error: &dyn std::fmt::Display| FileError::new(&paths.certificate, error);
         let own = chain.first().map(SpiffeId::of_certificate).transpose();
         let own = own.map_err(|error| failed(&error))?;
         let own = own.ok_or_else(|| failed(&"no certificate in it"))?;
+        let ends_at_ms = certificate::first_end(&chain);
         Ok(Self {
             own,
+            ends_at_ms: ends_at_ms.ok_or_else(|| failed(&"its times cannot be read"))?,
             server: server(Arc::clone(&roots), lists.clone(), chain.clone(), key.clone_key())
                 .map_err(|error| failed(&error))?,
             client: client(roots, lists, chain, key).map_err(|error| failed(&error))?,
@@ -87,7 +90,17 @@ impl Tls {
     }
 }
 
-fn certificates(path: &std::path::Path) -> Result<Vec<CertificateDer<'static>>, FileError> {
+/// Certificates that others' certificates must come from.
+pub(crate) fn authorities(path: &Path) -> Result<RootCertStore, FileError> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(path)? {
+        roots.add(certificate).map_err(|error| FileError::new(path, error))?;
+    }
+    Ok(roots)
+}
+
+/// All certificates in a file, at least one.
+pub(crate) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, FileError> {
     let pem = files::read(path)?;
     let found: Vec<_> = CertificateDer::pem_slice_iter(&pem)
         .collect::<Result<_, _>>()

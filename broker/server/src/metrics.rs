@@ -4,6 +4,7 @@
 
 use std::{sync::atomic::AtomicU64, time::Duration};
 
+use einmal_peer::expiry::End;
 use einmal_protocol::Reason;
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
@@ -25,11 +26,19 @@ pub struct Ended {
     reason: &'static str,
 }
 
+/// What ends some day.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Expires {
+    /// "root", "rules", "directory" or "certificate".
+    what: &'static str,
+}
+
 /// All figures.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
     exchanges: Family<Ended, Counter>,
+    expires: Family<Expires, Gauge>,
     seconds: Histogram,
     /// Refusals before a good signature, and over the quota: counted, not logged.
     pub unlogged_refusals: Counter,
@@ -43,7 +52,10 @@ pub struct Metrics {
 
 impl Default for Metrics {
     fn default() -> Self {
-        let mut registry = Registry::with_prefix("einmal_broker");
+        let mut all = Registry::with_prefix("einmal");
+        let expires = Family::<Expires, Gauge>::default();
+        all.register("expires_seconds", "How long it is good still", expires.clone());
+        let registry = all.sub_registry_with_prefix("broker");
         let exchanges = Family::<Ended, Counter>::default();
         let seconds = Histogram::new(exponential_buckets(0.0005, 2.0, 16));
         let (unlogged_refusals, attached, in_flight, ledger_size) =
@@ -58,7 +70,16 @@ impl Default for Metrics {
         registry.register("attached", "Streams of adapters", attached.clone());
         registry.register("in_flight", "Exchanges at this moment", in_flight.clone());
         registry.register("ledger_size", "Leaves in the ledger", ledger_size.clone());
-        Self { registry, exchanges, seconds, unlogged_refusals, attached, in_flight, ledger_size }
+        Self {
+            registry: all,
+            exchanges,
+            expires,
+            seconds,
+            unlogged_refusals,
+            attached,
+            in_flight,
+            ledger_size,
+        }
     }
 }
 
@@ -73,6 +94,15 @@ impl Metrics {
     pub fn ended(&self, reason: Reason) {
         let result = if reason.is_refusal() { "refused" } else { "failed" };
         self.exchanges.get_or_create(&Ended { result, reason: reason.as_str() }).inc();
+    }
+
+    /// How long root, rules, directory and certificate are good still; below zero: they are over.
+    pub fn expire(&self, now_ms: u64, ends: &[End]) {
+        let seconds = |ms: u64| i64::try_from(ms / 1000).unwrap_or(i64::MAX);
+        for End { what, at_ms } in ends {
+            let left = seconds(*at_ms).saturating_sub(seconds(now_ms));
+            self.expires.get_or_create(&Expires { what }).set(left);
+        }
     }
 
     /// The text that Prometheus reads.

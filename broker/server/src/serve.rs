@@ -14,7 +14,7 @@ use std::{
 use axum::{Router, routing::get};
 use einmal_ledger::{Ledger, OpenError};
 use einmal_peer::{
-    Archive, Cards, Clock, Tls, TrustStore,
+    Archive, Cards, Clock, Tls, TrustStore, expiry,
     files::{self, FileError},
     listen,
     trust::{TRUST_MAX, TrustStoreError},
@@ -124,12 +124,21 @@ pub async fn start(config: &BrokerConfig, clock: Clock) -> Result<Running, Serve
         None => None,
     };
     let metrics = match config.metrics {
-        Some(at) => Some(http(at, metrics_router(Arc::clone(&broker)), &stop).await?),
+        Some(at) => {
+            let router = metrics_router(Arc::clone(&broker), tls.ends_at_ms);
+            Some(http(at, router, &stop).await?)
+        }
         None => None,
     };
     let (into, incoming) = mpsc::channel(64);
     let limits = (trust_domain, config.limits.connections_max);
     tokio::spawn(listen::accept(listener, tls.server, limits, into, stop.clone()));
+    tokio::spawn(expiry::daily(
+        Arc::clone(&broker.trust),
+        tls.ends_at_ms,
+        broker.clock.clone(),
+        stop.clone(),
+    ));
     tokio::spawn(forget::daily(
         Arc::clone(&broker),
         format!("broker/{}", tls.own.id),
@@ -208,11 +217,13 @@ async fn http(
     Ok(address)
 }
 
-fn metrics_router(broker: Arc<Broker>) -> Router {
+fn metrics_router(broker: Arc<Broker>, certificate_ends_at_ms: u64) -> Router {
     Router::new().route(
         "/metrics",
         get(async move || {
             broker.metrics.ledger_size.set(broker.ledger.checkpoint().size());
+            let ends = expiry::ends(&broker.trust.current(), certificate_ends_at_ms);
+            broker.metrics.expire(broker.clock.now_ms(), &ends);
             broker.metrics.text()
         }),
     )
