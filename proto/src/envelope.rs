@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use prost::Message;
 
 use crate::{
-    key::{KeyError, PublicKey, SigningKey},
+    key::{KeyError, PublicKey, Signer},
     wire::v1::{Envelope, Signature},
 };
 
@@ -59,10 +59,10 @@ impl Envelope {
     ///
     /// # Errors
     /// Where a key cannot sign.
-    pub fn sign(
+    pub fn sign<S: Signer + ?Sized>(
         payload_type: &str,
         payload: Vec<u8>,
-        keys: &[&SigningKey],
+        keys: &[&S],
     ) -> Result<Self, KeyError> {
         let message = pae(payload_type, &payload);
         let signatures = keys
@@ -159,6 +159,7 @@ pub enum EnvelopeError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::key::SigningKey;
 
     fn key(seed: u8) -> SigningKey {
         SigningKey::from_seed(&[seed; 32]).unwrap()

@@ -86,6 +86,63 @@ impl PublicKey {
                 .is_ok(),
         }
     }
+
+    /// A signature that another program or device made, in the form that `verifies` takes, if it is
+    /// by this key over these bytes. Many devices give an ECDSA signature in DER.
+    pub fn signature_from(&self, message: &[u8], signature: &[u8]) -> Option<Vec<u8>> {
+        if self.verifies(message, signature) {
+            return Some(signature.to_vec());
+        }
+        if self.algorithm != Algorithm::EcdsaP256 {
+            return None;
+        }
+        let fixed = fixed_from_der(signature)?;
+        self.verifies(message, &fixed).then_some(fixed)
+    }
+}
+
+/// r ‖ s of the DER form of an ECDSA signature, SEQUENCE { r INTEGER, s INTEGER }.
+fn fixed_from_der(der: &[u8]) -> Option<Vec<u8>> {
+    let (&[0x30, length], integers) = der.split_first_chunk()? else { return None };
+    if usize::from(length) != integers.len() {
+        return None;
+    }
+    let (r, rest) = integer(integers)?;
+    let (s, rest) = integer(rest)?;
+    rest.is_empty().then(|| [r, s].concat())
+}
+
+/// One INTEGER of at most 32 bytes, filled up to that, and what comes after it.
+fn integer(der: &[u8]) -> Option<([u8; 32], &[u8])> {
+    let (&[0x02, length], rest) = der.split_first_chunk()? else { return None };
+    let (value, rest) = rest.split_at_checked(length.into())?;
+    let value = value.strip_prefix(&[0]).unwrap_or(value);
+    let mut fixed = [0; 32];
+    let start = fixed.len().checked_sub(value.len())?;
+    fixed.get_mut(start..)?.copy_from_slice(value);
+    Some((fixed, rest))
+}
+
+/// Whatever signs under one public key: a private key in memory, or a device that keeps its own.
+pub trait Signer {
+    /// The public half.
+    fn public(&self) -> &PublicKey;
+
+    /// Signs; in the form that `PublicKey::verifies` takes.
+    ///
+    /// # Errors
+    /// Where randomness or the device fails.
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, KeyError>;
+}
+
+impl Signer for SigningKey {
+    fn public(&self) -> &PublicKey {
+        self.public()
+    }
+
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, KeyError> {
+        self.sign(message)
+    }
 }
 
 /// A private identity key. ring wipes nothing on drop, so such keys live as long as the process.
@@ -168,4 +225,67 @@ pub enum KeyError {
     /// No randomness.
     #[error("the system gave no randomness to sign with")]
     Random,
+    /// A device that keeps the key did not sign; what it said.
+    #[error("the device that keeps the key did not sign: {0}")]
+    Device(String),
+}
+
+#[cfg(test)]
+mod tests {
+    use ring::signature::ECDSA_P256_SHA256_ASN1_SIGNING;
+
+    use super::*;
+
+    #[test]
+    #[allow(clippy::disallowed_methods, reason = "a test has nobody to hand it randomness")]
+    fn a_signature_in_der_is_taken_from_its_key_alone() {
+        let random = SystemRandom::new();
+        let fresh = || EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &random);
+        let (one, two) = (fresh().unwrap(), fresh().unwrap());
+        let key = SigningKey::from_pkcs8(one.as_ref(), &random).unwrap();
+        let other = SigningKey::from_pkcs8(two.as_ref(), &random).unwrap();
+        let device =
+            EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, one.as_ref(), &random)
+                .unwrap();
+        // Often enough that r and s are seen with a leading zero, and one byte short.
+        for round in 0..600_u32 {
+            let message = round.to_be_bytes();
+            let der = device.sign(&random, &message).unwrap();
+            let fixed = key.public().signature_from(&message, der.as_ref()).unwrap();
+            assert!(key.public().verifies(&message, &fixed));
+            assert_eq!(key.public().signature_from(&message, &fixed), Some(fixed));
+            assert_eq!(key.public().signature_from(b"another", der.as_ref()), None);
+            assert_eq!(other.public().signature_from(&message, der.as_ref()), None);
+            let cut = &der.as_ref()[..der.as_ref().len() - 1];
+            assert_eq!(key.public().signature_from(&message, cut), None);
+        }
+        assert_eq!(key.public().signature_from(b"", b""), None);
+        assert_eq!(key.public().signature_from(b"", &[0x30, 4, 2, 0, 2, 0]), None);
+        assert_eq!(key.public().signature_from(b"", &[0x30, 3, 2, 200, 1]), None);
+    }
+
+    /// A device, as far as anybody who asks it to sign can see.
+    struct Device(SigningKey);
+
+    impl Signer for Device {
+        fn public(&self) -> &PublicKey {
+            self.0.public()
+        }
+
+        fn sign(&self, message: &[u8]) -> Result<Vec<u8>, KeyError> {
+            if message.ends_with(b"broken") {
+                return Err(KeyError::Device("token removed".to_owned()));
+            }
+            self.0.sign(message)
+        }
+    }
+
+    #[test]
+    fn an_envelope_is_signed_by_a_device_as_by_a_key() {
+        let device: &dyn Signer = &Device(SigningKey::from_seed(&[1; 32]).unwrap());
+        let signed = crate::wire::v1::Envelope::sign("t", b"p".to_vec(), &[device]).unwrap();
+        assert_eq!(signed.verified("t", &[device.public().clone()]), Ok(&b"p"[..]));
+        let broken = crate::wire::v1::Envelope::sign("t", b"broken".to_vec(), &[device]);
+        assert!(matches!(broken, Err(KeyError::Device(_))));
+    }
 }

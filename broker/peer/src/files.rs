@@ -11,9 +11,9 @@ use std::{
 
 use einmal_protocol::{key::SigningKey, wire::v1::Envelope};
 use prost::Message;
-use ring::rand::SystemRandom;
-use rustls::pki_types::{PrivateKeyDer, pem::PemObject};
 use zeroize::Zeroizing;
+
+use crate::keyfile::KeyFile;
 
 /// A file that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -98,15 +98,12 @@ fn write(path: &Path, content: &[u8], mode: u32) -> Result<(), FileError> {
     fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed)
 }
 
-/// A PKCS#8 identity key in PEM.
+/// A PKCS#8 identity key in PEM, for a program that has nobody to ask for a passphrase.
 ///
 /// # Errors
-/// Where the file is not one.
+/// Where the file is not one, or is encrypted.
 pub fn signing_key(path: &Path) -> Result<SigningKey, FileError> {
-    let pem = read(path)?;
-    let key = PrivateKeyDer::from_pem_slice(&pem).map_err(|error| FileError::new(path, error))?;
-    SigningKey::from_pkcs8(key.secret_der(), &SystemRandom::new())
-        .map_err(|error| FileError::new(path, error))
+    Ok(KeyFile::read(path)?.open(None)?.into_key())
 }
 
 /// A signed envelope in a file.
