@@ -11,13 +11,14 @@ use einmal_policy::{
     freshness::STALE_MS,
     root::KeyText,
 };
-use einmal_protocol::{envelope::payload_type, time::to_iso, wire::v1::Envelope};
+use einmal_protocol::{envelope::payload_type, key::Signer, time::to_iso, wire::v1::Envelope};
 use prost::Message;
 
 use crate::{
     Exit,
     documents::{self, PublishArgs, SignArgs},
     publisher::{self, Publisher, PublisherArgs},
+    signer::{self, PassphraseArgs},
 };
 
 /// Works on the deny list: what is forbidden at once, whatever the rules say.
@@ -36,7 +37,6 @@ enum What {
     Init(InitArgs),
     Add(Box<AddArgs>),
     Lift(LiftArgs),
-    /// Adds a signature to a list in a file. Each signer does this on their own machine.
     Sign(SignArgs),
     /// Gives a signed list to every broker of the directory. Effective at once.
     Publish(PublishArgs),
@@ -46,9 +46,11 @@ enum What {
 /// Writes the first list, which forbids nothing, signed by the emergency key.
 #[derive(clap::Args)]
 struct InitArgs {
-    /// The emergency key, PKCS#8.
+    /// The emergency key, PKCS#8. Without one the list is not signed yet: `einmal deny sign`.
     #[arg(long)]
-    key: PathBuf,
+    key: Option<PathBuf>,
+    #[command(flatten)]
+    passphrase: PassphraseArgs,
     /// Where the list goes.
     #[arg(long, short)]
     out: PathBuf,
@@ -67,9 +69,11 @@ struct AddArgs {
     id: String,
     #[command(flatten)]
     publisher: PublisherArgs,
-    /// The emergency key, PKCS#8.
-    #[arg(long)]
-    key: PathBuf,
+    /// The emergency key, PKCS#8. With --out it may be left out: `einmal deny sign` follows.
+    #[arg(long, required_unless_present = "out")]
+    key: Option<PathBuf>,
+    #[command(flatten)]
+    passphrase: PassphraseArgs,
     /// Why. Citizens and authorities can read it; name no person.
     #[arg(long)]
     reason: String,
@@ -158,8 +162,18 @@ fn init(args: &InitArgs) -> Result<(), Exit> {
         issued_at_ms: Clock::system().now_ms(),
         entries: Vec::new(),
     };
-    let key = files::signing_key(&args.key)?;
-    write(&args.out, &Envelope::sign(payload_type::DENY, bytes(&document)?, &[&key]))
+    let key = key(args.key.as_deref(), &args.passphrase)?;
+    write(&args.out, &signed(&document, key.as_deref())?)
+}
+
+/// The emergency key, unless a device keeps it: then the list is signed in a step of its own.
+fn key(path: Option<&Path>, passphrase: &PassphraseArgs) -> Result<Option<Box<dyn Signer>>, Exit> {
+    path.map(|path| signer::open(path, passphrase)).transpose()
+}
+
+fn signed(document: &DenyDocument, key: Option<&dyn Signer>) -> Result<Envelope, Exit> {
+    let keys: Vec<&dyn Signer> = key.into_iter().collect();
+    Envelope::sign(payload_type::DENY, bytes(document)?, &keys).map_err(Exit::failed)
 }
 
 fn bytes(document: &DenyDocument) -> Result<Vec<u8>, Exit> {
@@ -168,8 +182,7 @@ fn bytes(document: &DenyDocument) -> Result<Vec<u8>, Exit> {
     Ok(payload)
 }
 
-fn write<E: std::fmt::Display>(out: &Path, signed: &Result<Envelope, E>) -> Result<(), Exit> {
-    let envelope = signed.as_ref().map_err(Exit::failed)?;
+fn write(out: &Path, envelope: &Envelope) -> Result<(), Exit> {
     files::replace(out, &envelope.encode_to_vec())?;
     println!("{}: {} signatures", out.display(), envelope.signatures.len());
     Ok(())
@@ -188,7 +201,7 @@ fn next(publisher: &Publisher) -> DenyDocument {
 }
 
 async fn add(args: AddArgs) -> Result<(), Exit> {
-    let key = files::signing_key(&args.key)?;
+    let key = key(args.key.as_deref(), &args.passphrase)?;
     let signed_by = match &args.signed_by {
         Some(path) => {
             let text: KeyText = serde_json::from_slice(&files::read(path)?)
@@ -216,10 +229,10 @@ async fn add(args: AddArgs) -> Result<(), Exit> {
     }
     let mut document = next(&publisher);
     document.entries.push(entry);
-    let signed = Envelope::sign(payload_type::DENY, bytes(&document)?, &[&key]);
+    let signed = signed(&document, key.as_deref())?;
     match args.out {
         Some(out) => write(&out, &signed),
-        None => publish(&publisher, signed.map_err(Exit::failed)?).await,
+        None => publish(&publisher, signed).await,
     }
 }
 

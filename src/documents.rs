@@ -6,16 +6,25 @@ use std::path::{Path, PathBuf};
 
 use einmal_peer::{Clock, files};
 use einmal_policy::{
-    Directory, Role, Root, chain::check_expiry, directory::DirectoryDocument, documents::Offer,
-    root::RootDocument,
+    Directory, Role, Root,
+    chain::check_expiry,
+    directory::DirectoryDocument,
+    documents::Offer,
+    root::{KeyText, RootDocument},
 };
-use einmal_protocol::{Digest, envelope::payload_type, wire::v1::Envelope};
+use einmal_protocol::{
+    Digest,
+    envelope::{pae, payload_type},
+    key::PublicKey,
+    wire::v1::{Envelope, Signature},
+};
 use prost::Message;
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
     Exit,
     publisher::{self, Publisher, PublisherArgs},
+    signer::{self, PassphraseArgs},
 };
 
 /// Works on the root: which keys may sign what, and how many of them it takes.
@@ -42,7 +51,6 @@ enum Steps {
         #[arg(long, short)]
         out: PathBuf,
     },
-    /// Adds a signature to an envelope. Each signer does this on their own machine.
     Sign(SignArgs),
     /// Verifies an envelope from the pinned root, and says who is missing.
     Verify(VerifyArgs),
@@ -50,14 +58,37 @@ enum Steps {
     Publish(PublishArgs),
 }
 
-/// Arguments of every `sign`.
+/// Adds a signature to an envelope. Each signer does this on their own machine.
+///
+/// With a key file: `sign ENVELOPE --key mine.key`. It asks for the passphrase if there is one.
+///
+/// With a key that never leaves its device, in two steps; for example a P-256 key in an HSM:
+///
+///   sign ENVELOPE --to-be-signed bytes
+///   pkcs11-tool --module MODULE --login --sign --id 01 --mechanism ECDSA-SHA256 \
+///       --input-file bytes --output-file signature
+///   sign ENVELOPE --signature signature --public mine.pub
 #[derive(clap::Args)]
+#[command(verbatim_doc_comment)]
 pub struct SignArgs {
     /// The envelope; it is changed in place.
     envelope: PathBuf,
     /// PKCS#8 key of the signer.
-    #[arg(long)]
-    key: PathBuf,
+    #[arg(long, required_unless_present_any = ["to_be_signed", "signature"])]
+    key: Option<PathBuf>,
+    #[command(flatten)]
+    passphrase: PassphraseArgs,
+    /// Only write here the bytes that have to be signed; the envelope stays as it is.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["key", "passphrase_file", "signature"])]
+    to_be_signed: Option<PathBuf>,
+    /// Attach this signature over those bytes, made elsewhere: Ed25519 (64 bytes), or ECDSA P-256
+    /// with SHA-256 (r ‖ s or DER). It is verified first.
+    #[arg(long, value_name = "FILE", requires = "public", conflicts_with_all = ["key", "passphrase_file"])]
+    signature: Option<PathBuf>,
+    /// Whose signature it is: a file with the public key as in the directory,
+    /// {"algorithm": "...", "key": "..."}.
+    #[arg(long, value_name = "FILE", requires = "signature")]
+    public: Option<PathBuf>,
 }
 
 /// Arguments of every `verify`.
@@ -187,22 +218,69 @@ pub fn build(kind: &str, document: &impl Serialize, out: &Path) -> Result<(), Ex
     Ok(())
 }
 
-/// Adds a signature.
+/// Adds a signature, or writes what is to be signed.
 ///
 /// # Errors
-/// Where envelope or key cannot be used, or this key has signed already.
+/// Where envelope, key or signature cannot be used, or this key has signed already.
 pub fn sign(args: &SignArgs) -> Result<(), Exit> {
     let mut envelope = files::envelope(&args.envelope)?;
-    let key = files::signing_key(&args.key)?;
-    if envelope.signatures.iter().any(|signature| signature.key_id == key.public().id()) {
-        return Err(Exit::usage("this key has signed already"));
-    }
-    let signed = Envelope::sign(&envelope.payload_type, envelope.payload.clone(), &[&key])
-        .map_err(Exit::failed)?;
-    envelope.signatures.extend(signed.signatures);
+    let message = pae(&envelope.payload_type, &envelope.payload);
+    let made = match (&args.key, &args.signature, &args.public, &args.to_be_signed) {
+        (Some(key), _, _, _) => {
+            let signer = signer::open(key, &args.passphrase)?;
+            refuse_second(&envelope, signer.public())?;
+            let signature = signer.sign(&message).map_err(Exit::failed)?;
+            Signature { key_id: signer.public().id(), signature }
+        }
+        (_, Some(signature), Some(public), _) => {
+            let public = public_key(public)?;
+            refuse_second(&envelope, &public)?;
+            attach(&public, &message, signature)?
+        }
+        (_, _, _, Some(out)) => {
+            files::replace(out, &message)?;
+            println!(
+                "{}: {} bytes to be signed, SHA-256 {}",
+                out.display(),
+                message.len(),
+                Digest::of(&message)
+            );
+            return Ok(());
+        }
+        _ => return Err(Exit::usage("name --key, --to-be-signed, or --signature with --public")),
+    };
+    envelope.signatures.push(made);
     files::replace(&args.envelope, &envelope.encode_to_vec())?;
     println!("{}: {} signatures", args.envelope.display(), envelope.signatures.len());
     Ok(())
+}
+
+fn refuse_second(envelope: &Envelope, public: &PublicKey) -> Result<(), Exit> {
+    if envelope.signatures.iter().any(|signature| signature.key_id == public.id()) {
+        return Err(Exit::usage("this key has signed already"));
+    }
+    Ok(())
+}
+
+/// A public key in a file, as it stands in the directory.
+///
+/// # Errors
+/// Where it is no such key.
+pub fn public_key(path: &Path) -> Result<PublicKey, Exit> {
+    let text: KeyText = read_json(path)?;
+    text.parse().map_err(|error| Exit::usage(format!("{}: {error}", path.display())))
+}
+
+fn attach(public: &PublicKey, message: &[u8], path: &Path) -> Result<Signature, Exit> {
+    let made = files::read(path)?;
+    let signature = public.signature_from(message, &made).ok_or_else(|| {
+        Exit::refused(format!(
+            "{}: not a signature by this key over the bytes of this envelope; write those with \
+             --to-be-signed, and sign them as they are: Ed25519, or ECDSA P-256 with SHA-256",
+            path.display()
+        ))
+    })?;
+    Ok(Signature { key_id: public.id(), signature })
 }
 
 /// Checks the thresholds of some roles.

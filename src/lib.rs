@@ -20,6 +20,7 @@ pub mod publisher;
 pub mod redecide;
 pub mod request;
 pub mod rules;
+pub mod signer;
 pub mod verify;
 pub mod witness;
 

@@ -3,7 +3,7 @@
 
 use std::{path::Path, sync::Arc};
 
-use einmal_peer::{Clock, files, trust::POLL};
+use einmal_peer::{Clock, KeyFile, Passphrase, files, trust::POLL};
 use einmal_policy::{
     chain::Accepted,
     documents::Offer,
@@ -52,7 +52,10 @@ impl Online {
         let key = config.online_key.as_ref().ok_or_else(|| {
             Exit::usage(format!("{}: name the online key: online_key = \"…\"", path.display()))
         })?;
-        let key = files::signing_key(key)?;
+        let key = match &config.online_passphrase_file {
+            Some(file) => KeyFile::read(key)?.open(Some(&Passphrase::from_file(file)?))?.into_key(),
+            None => files::signing_key(key)?,
+        };
         Ok(Self { publisher: Publisher::open(&config, clock).await?, key })
     }
 

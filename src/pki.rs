@@ -3,8 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use base64::{Engine, prelude::BASE64_STANDARD};
-use einmal_peer::{SpiffeId, TlsFiles, files, random};
+use einmal_peer::{Passphrase, SpiffeId, TlsFiles, files, keyfile::OpenedKey, random};
 use einmal_policy::root::KeyText;
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
@@ -12,7 +11,7 @@ use rcgen::{
 };
 use zeroize::Zeroizing;
 
-use crate::Exit;
+use crate::{Exit, signer};
 
 /// What stands before an Ed25519 seed in PKCS#8: version 0, the algorithm's OID 1.3.101.112, and
 /// the lengths of two nested octet strings.
@@ -46,11 +45,45 @@ enum What {
         #[arg(long, default_value = "localhost,127.0.0.1", value_delimiter = ',')]
         hosts: Vec<String>,
     },
-    /// Makes an identity key (PKCS#8) and prints its public half as it stands in the directory.
-    Key {
-        /// The file.
-        file: PathBuf,
-    },
+    Key(KeyArgs),
+    Passphrase(PassphraseArgs),
+}
+
+/// Makes an identity key (PKCS#8) and prints its public half as it stands in the directory.
+///
+/// Keys that a person uses have a passphrase, keys of programs that run by themselves have none:
+///
+///   einmal pki key keys/register-authority.key --passphrase
+///   einmal pki key keys/family-office.key
+#[derive(clap::Args)]
+#[command(verbatim_doc_comment)]
+struct KeyArgs {
+    /// The file.
+    file: PathBuf,
+    /// Encrypt it; you are asked for a passphrase twice.
+    #[arg(long)]
+    passphrase: bool,
+    /// Encrypt it; the passphrase is the first line of this file.
+    #[arg(long, value_name = "FILE")]
+    passphrase_file: Option<PathBuf>,
+}
+
+/// Gives a key file a passphrase, another one, or with --remove none; prints the public half.
+///
+/// What the file held before may still be found on the disk, and in its backups.
+#[derive(clap::Args)]
+struct PassphraseArgs {
+    /// The file; it is replaced. OpenSSL's are read as well.
+    file: PathBuf,
+    /// Leave it without a passphrase, for a program that runs by itself.
+    #[arg(long)]
+    remove: bool,
+    /// The passphrase it has now is the first line of this file. Without it, you are asked.
+    #[arg(long, value_name = "FILE")]
+    passphrase_file: Option<PathBuf>,
+    /// The passphrase it gets is the first line of this file. Without it, you are asked twice.
+    #[arg(long, value_name = "FILE", conflicts_with = "remove")]
+    new_passphrase_file: Option<PathBuf>,
 }
 
 /// Runs it.
@@ -70,12 +103,34 @@ pub fn run(args: Args) -> Result<(), Exit> {
             println!("{}\n{}", files.certificate.display(), files.key.display());
             Ok(())
         }
-        What::Key { file } => {
-            let key = identity_key(&file)?;
-            println!("{}", serde_json::to_string(&key).map_err(Exit::failed)?);
-            Ok(())
+        What::Key(args) => {
+            refuse_existing(&args.file)?;
+            let passphrase = (args.passphrase || args.passphrase_file.is_some())
+                .then(|| signer::new_passphrase(&args.file, args.passphrase_file.as_deref()))
+                .transpose()?;
+            print(&new_key(&args.file, passphrase.as_ref())?)
+        }
+        What::Passphrase(args) => {
+            let opened = signer::open_file(&args.file, args.passphrase_file.as_deref())?;
+            let passphrase = (!args.remove)
+                .then(|| signer::new_passphrase(&args.file, args.new_passphrase_file.as_deref()))
+                .transpose()?;
+            opened.write(&args.file, passphrase.as_ref())?;
+            print(&KeyText::from(opened.key().public()))
         }
     }
+}
+
+fn print(key: &KeyText) -> Result<(), Exit> {
+    println!("{}", serde_json::to_string(key).map_err(Exit::failed)?);
+    Ok(())
+}
+
+fn refuse_existing(file: &Path) -> Result<(), Exit> {
+    if file.exists() {
+        return Err(Exit::usage(format!("{} is there already", file.display())));
+    }
+    Ok(())
 }
 
 /// A throw-away certificate authority in a folder.
@@ -154,24 +209,21 @@ fn params(name: &str) -> CertificateParams {
     params
 }
 
-/// Makes an Ed25519 identity key in a file; its public half.
+/// Makes an Ed25519 identity key in a file, without a passphrase; its public half.
 ///
 /// # Errors
 /// Where there is one already, or the file cannot be written.
 pub fn identity_key(file: &Path) -> Result<KeyText, Exit> {
-    if file.exists() {
-        return Err(Exit::usage(format!("{} is there already", file.display())));
-    }
+    refuse_existing(file)?;
+    new_key(file, None)
+}
+
+fn new_key(file: &Path, passphrase: Option<&Passphrase>) -> Result<KeyText, Exit> {
     let seed = Zeroizing::new(random::bytes::<32>().map_err(Exit::failed)?);
     // Version 1 of PKCS#8 (RFC 8410 § 7): version 2, with the public key in it, is what OpenSSL 3.0
     // and many other programs cannot read.
     let der = Zeroizing::new([PKCS8_ED25519.as_slice(), seed.as_slice()].concat());
-    let text = Zeroizing::new(BASE64_STANDARD.encode(der.as_slice()));
-    let pem = Zeroizing::new(format!(
-        "-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n",
-        text.as_str()
-    ));
-    files::replace_secret(file, pem.as_bytes())?;
-    let public = files::signing_key(file)?.public().clone();
-    Ok(KeyText { algorithm: public.algorithm(), key: BASE64_STANDARD.encode(public.bytes()) })
+    let key = OpenedKey::new(der).map_err(Exit::failed)?;
+    key.write(file, passphrase)?;
+    Ok(KeyText::from(key.key().public()))
 }

@@ -33,6 +33,9 @@ pub struct PublisherConfig {
     /// The online key, PKCS#8; for `einmal online` only.
     #[serde(default)]
     pub(crate) online_key: Option<PathBuf>,
+    /// A file whose first line is the online key's passphrase; a systemd credential, best.
+    #[serde(default)]
+    pub(crate) online_passphrase_file: Option<PathBuf>,
 }
 
 /// Where `publisher.toml` lies.
@@ -73,7 +76,8 @@ pub fn read(path: &Path) -> Result<PublisherConfig, Exit> {
     let folder = config::folder_of(path);
     config.tls = config::tls_in(&folder, config.tls);
     let files = [&mut config.root, &mut config.state];
-    for file in files.into_iter().chain(&mut config.online_key) {
+    let files = files.into_iter().chain(&mut config.online_key);
+    for file in files.chain(&mut config.online_passphrase_file) {
         *file = folder.join(&*file);
     }
     Ok(config)

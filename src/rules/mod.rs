@@ -43,7 +43,6 @@ enum What {
     Explain(explain::Args),
     Diff(diff::Args),
     Build(build::Args),
-    /// Adds a signature to an envelope. Each signer does this on their own machine.
     Sign(SignArgs),
     /// Verifies an envelope from the pinned root, compiles it and runs its tests.
     Verify(VerifyArgs),
