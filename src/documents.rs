@@ -65,8 +65,9 @@ enum Steps {
 /// With a key that never leaves its device, in two steps; for example a P-256 key in an HSM:
 ///
 ///   sign ENVELOPE --to-be-signed bytes
-///   pkcs11-tool --module MODULE --login --sign --id 01 --mechanism ECDSA-SHA256 \
-///       --input-file bytes --output-file signature
+///   openssl dgst -sha256 -binary -out hash bytes
+///   pkcs11-tool --module MODULE --login --sign --id 01 --mechanism ECDSA \
+///       --input-file hash --output-file signature
 ///   sign ENVELOPE --signature signature --public mine.pub
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
@@ -79,7 +80,7 @@ pub struct SignArgs {
     #[command(flatten)]
     passphrase: PassphraseArgs,
     /// Only write here the bytes that have to be signed; the envelope stays as it is.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["key", "passphrase_file", "signature"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["key", "passphrase_file", "signature", "public"])]
     to_be_signed: Option<PathBuf>,
     /// Attach this signature over those bytes, made elsewhere: Ed25519 (64 bytes), or ECDSA P-256
     /// with SHA-256 (r ‖ s or DER). It is verified first.
@@ -238,6 +239,9 @@ pub fn sign(args: &SignArgs) -> Result<(), Exit> {
             attach(&public, &message, signature)?
         }
         (_, _, _, Some(out)) => {
+            if out.canonicalize().ok() == args.envelope.canonicalize().ok() {
+                return Err(Exit::usage("--to-be-signed would replace the envelope itself"));
+            }
             files::replace(out, &message)?;
             println!(
                 "{}: {} bytes to be signed, SHA-256 {}",
@@ -318,3 +322,7 @@ impl VerifyArgs {
         root.check_signed(envelope, kind, roles).map_err(Exit::refused)
     }
 }
+
+#[cfg(test)]
+#[path = "documents_tests.rs"]
+mod tests;

@@ -170,7 +170,7 @@ impl KeyFile {
         let (der, was_encrypted) = match (self.content, passphrase) {
             (Content::Plain(der), None) => (der, false),
             (Content::Plain(_), Some(_)) => {
-                return Err(failed(&"this key has no passphrase; ask without one"));
+                return Err(failed(&"this key has no passphrase, and one was given"));
             }
             (Content::Encrypted(document), Some(passphrase)) => {
                 (decrypt(&document, passphrase).map_err(|error| failed(&error))?, true)

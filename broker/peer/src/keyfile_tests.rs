@@ -201,7 +201,7 @@ fn a_program_without_a_passphrase_says_what_to_do() {
     fresh().write(&file, None).unwrap();
     assert_eq!(
         open(&file, Some(RIGHT)).err().unwrap(),
-        "this key has no passphrase; ask without one"
+        "this key has no passphrase, and one was given"
     );
     let mut damaged = fs::read_to_string(&file).unwrap();
     damaged.insert_str(0, "-----BEGIN ENCRYPTED PRIVATE KEY-----\n");
