@@ -124,7 +124,7 @@ async fn every_decision_comes_out_again_and_what_was_changed_does_not() {
     let copy = folder.path().join("copy");
     copy_folder(&serve::archive(&config), &copy);
     std::fs::rename(serve::archive(&config), folder.path().join("gone")).unwrap();
-    let second = replayed(&config, &[copy.clone()]).await;
+    let second = replayed(&config, std::slice::from_ref(&copy)).await;
     assert_eq!((second.same, second.denied, second.differ), (10, 1, 0));
 
     // The keeper, which also verifies, has kept the same rules and directories.
@@ -187,6 +187,7 @@ fn entry_of(kind: body::Kind, entry: &Entry, day: u32) -> Entry {
     Entry { index: entry.index, leaf: Leaf::new(leaf_kind, day, &body), body: Some(body) }
 }
 
+#[allow(clippy::too_many_lines, reason = "one list of forgeries")]
 async fn bodies_that_were_changed_differ(config: &BrokerConfig, copy: &Path) {
     let store = open_ledger::inspect(&config.ledger).await.unwrap();
     let entries = store.entries(0, 100, Detail::Bodies).await.unwrap();
