@@ -3,7 +3,7 @@
 
 use std::{path::Path, sync::Arc};
 
-use einmal_peer::{Clock, KeyFile, Passphrase, files, trust::POLL};
+use einmal_peer::{Clock, KeyFile, Passphrase, trust::POLL};
 use einmal_policy::{
     chain::Accepted,
     documents::Offer,
@@ -52,10 +52,18 @@ impl Online {
         let key = config.online_key.as_ref().ok_or_else(|| {
             Exit::usage(format!("{}: name the online key: online_key = \"…\"", path.display()))
         })?;
-        let key = match &config.online_passphrase_file {
-            Some(file) => KeyFile::read(key)?.open(Some(&Passphrase::from_file(file)?))?.into_key(),
-            None => files::signing_key(key)?,
+        let file = KeyFile::read(key)?;
+        let passphrase = match &config.online_passphrase_file {
+            Some(path) => Some(Passphrase::from_file(path)?),
+            None if file.is_encrypted() => {
+                return Err(Exit::usage(format!(
+                    "{}: the online key has a passphrase: online_passphrase_file = \"…\"",
+                    path.display()
+                )));
+            }
+            None => None,
         };
+        let key = file.open(passphrase.as_ref())?.into_key();
         Ok(Self { publisher: Publisher::open(&config, clock).await?, key })
     }
 

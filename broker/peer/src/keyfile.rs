@@ -229,6 +229,12 @@ impl OpenedKey {
     }
 }
 
+/// Whether a file in PEM holds an encrypted key.
+pub(crate) fn is_encrypted(pem: &[u8]) -> bool {
+    let begin = BEGIN_ENCRYPTED.as_bytes();
+    pem.windows(begin.len()).any(|window| window == begin)
+}
+
 /// Why an encrypted key does not open.
 #[derive(Debug, thiserror::Error)]
 enum EncryptedError {

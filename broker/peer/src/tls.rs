@@ -66,8 +66,13 @@ impl Tls {
         let chain = certificates(&paths.certificate)?;
         let roots = Arc::new(authorities(&paths.authorities)?);
         let pem = files::read(&paths.key)?;
-        let key = PrivateKeyDer::from_pem_slice(&pem)
-            .map_err(|error| FileError::new(&paths.key, error))?;
+        let key = PrivateKeyDer::from_pem_slice(&pem).map_err(|error| {
+            if crate::keyfile::is_encrypted(&pem) {
+                FileError::new(&paths.key, "this key has a passphrase; TLS needs one without")
+            } else {
+                FileError::new(&paths.key, error)
+            }
+        })?;
         let mut lists = Vec::new();
         for path in &paths.revocations {
             let pem = files::read(path)?;
