@@ -4,7 +4,9 @@
 mod growth;
 mod ledger;
 mod load;
+mod policy;
 mod stage;
+mod world;
 
 use std::path::PathBuf;
 
@@ -25,6 +27,37 @@ enum What {
     /// Durable appends a second and how long each waits, for every store, beside the disk's own
     /// limit: a loop that only appends and syncs.
     Ledger(LedgerArgs),
+    /// How long a decision takes, and loading rules and directory, in a country of a stated size.
+    Policy(PolicyArgs),
+}
+
+#[derive(clap::Args)]
+struct PolicyArgs {
+    /// Public bodies that ask.
+    #[arg(long, default_value_t = 11_000)]
+    authorities: usize,
+    /// Public bodies that are asked.
+    #[arg(long, default_value_t = 13_000)]
+    registers: usize,
+    /// Kinds of evidence.
+    #[arg(long, default_value_t = 300)]
+    evidence_types: usize,
+    /// Policies, 10 to 10,000.
+    #[arg(long, default_value_t = 2_000)]
+    policies: usize,
+    /// Names for authorities: lines of key, tab, name, after one of headings. Where left out,
+    /// `../shared/data/municipalities.tsv` if it is there; names are made up for all others.
+    #[arg(long)]
+    municipalities: Option<PathBuf>,
+    /// Rounds of questions, each about another field, 1 to 8.
+    #[arg(long, default_value_t = 8)]
+    rounds: usize,
+    /// How often rules and directory are loaded.
+    #[arg(long, default_value_t = 5)]
+    loads: usize,
+    /// One JSON object a row instead of a table.
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(clap::Args)]
@@ -67,5 +100,6 @@ pub async fn run(args: Args) -> Result<(), Exit> {
     match args.what {
         What::Ledger(args) if args.leaves.is_empty() => ledger::run(&args).await,
         What::Ledger(args) => growth::run(&args).await,
+        What::Policy(args) => policy::run(&args),
     }
 }

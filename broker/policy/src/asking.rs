@@ -29,8 +29,8 @@ pub fn explain_as(
     register_area: &str,
     question: &Question,
 ) -> Result<Explanation, Refused> {
-    let Asking { authority, area, kinds } = asking.clone();
-    ask(rules, &Asker { authority, area, kinds }, register_area, question)
+    let Asking { authority, area, kinds } = asking;
+    ask(rules, Asker { authority, area, kinds }, register_area, question)
 }
 
 /// Whether a policy's scope lets it speak about this asker and evidence type.

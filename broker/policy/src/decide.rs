@@ -4,12 +4,8 @@
 //! (PURPOSE-BOUND). Deny by default; any evaluation error denies, because Cedar itself skips a
 //! policy that errors, and a skipped `forbid` would widen access.
 
-use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
-use cedar_policy::{
-    Authorizer, Context, Decision, Entities, Entity, EntityId, EntityTypeName, EntityUid, Policy,
-    PolicySet, Request as CedarRequest, RestrictedExpression,
-};
 use einmal_protocol::{
     Digest, Reason,
     permit::Permit,
@@ -20,7 +16,8 @@ use einmal_protocol::{
 use crate::{
     directory::Directory,
     rules::{Rules, RulesError},
-    rules_document::{EvidenceType, RuleTest},
+    rules_document::RuleTest,
+    slice::Key,
 };
 
 /// What is to be decided.
@@ -57,11 +54,11 @@ impl From<&Request> for Question {
 }
 
 /// Everything that policies read of the one who asks.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Asker {
-    pub(crate) authority: String,
-    pub(crate) area: String,
-    pub(crate) kinds: Vec<String>,
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asker<'a> {
+    pub(crate) authority: &'a str,
+    pub(crate) area: &'a str,
+    pub(crate) kinds: &'a [String],
 }
 
 /// The answer for one field.
@@ -104,6 +101,12 @@ impl From<Reason> for Refused {
 #[derive(Debug, thiserror::Error)]
 #[error("a policy could not be evaluated: {0}")]
 pub struct PolicyFailure(String);
+
+impl PolicyFailure {
+    pub(crate) fn new(error: impl std::fmt::Display) -> Self {
+        Self(error.to_string())
+    }
+}
 
 /// Decides one request. Strict: one refused field refuses the request.
 ///
@@ -148,126 +151,42 @@ pub fn explain(
         return Err(Reason::NotHeldByRegister.into());
     }
     let asker = Asker {
-        authority: authority.entry.id.clone(),
-        area: authority.entry.area.clone(),
-        kinds: authority.entry.kinds.clone(),
+        authority: &authority.entry.id,
+        area: &authority.entry.area,
+        kinds: &authority.entry.kinds,
     };
-    ask(rules, &asker, &register.entry.area, question)
+    ask(rules, asker, &register.entry.area, question)
 }
 
 pub(crate) fn ask(
     rules: &Rules,
-    asker: &Asker,
+    asker: Asker<'_>,
     register_area: &str,
     question: &Question,
 ) -> Result<Explanation, Refused> {
+    let group = rules.group(&question.evidence_type).ok_or(Reason::UnknownEvidenceType)?;
+    let crosses_areas = asker.area != register_area;
+    let key = Key::new(group, asker, question, crosses_areas);
+    if let Some(known) = rules.memory().decisions.find(key.of_decision()) {
+        return Ok(Explanation::clone(&known));
+    }
     let kind = rules.evidence_type(&question.evidence_type).ok_or(Reason::UnknownEvidenceType)?;
-    rules.leaf_purpose(&question.purpose).ok_or(Reason::UnknownPurpose)?;
+    let purpose = rules.leaf_purpose(&question.purpose).ok_or(Reason::UnknownPurpose)?;
     let known = |name: &String| kind.fields.iter().any(|field| field.name == *name);
     if question.fields.is_empty() || !question.fields.iter().all(known) {
         return Err(Reason::UnknownField.into());
     }
-    let crosses_areas = asker.area != register_area;
-    let slice = rules.slice(asker, kind).map_err(|_| Reason::PolicyError)?;
-    let fields = question
-        .fields
-        .iter()
-        .map(|field| slice.decide(rules, asker, kind, field, question, crosses_areas))
-        .collect::<Result<_, _>>()
+    let mut fields = rules
+        .slice(&key, asker, kind, &question.purpose)
+        .and_then(|slice| slice.decide(question, crosses_areas))
         .map_err(|_| Reason::PolicyError)?;
-    Ok(Explanation { crosses_areas, fields })
-}
-
-/// The part of the rules that can speak about one asker and evidence type.
-pub(crate) struct Slice {
-    policies: PolicySet,
-    entities: Entities,
-}
-
-impl Slice {
-    pub(crate) fn new(
-        rules: &Rules,
-        asker: &Asker,
-        kind: &EvidenceType,
-        policies: impl Iterator<Item = Policy>,
-    ) -> Result<Self, PolicyFailure> {
-        let policies = PolicySet::from_policies(policies).map_err(failure)?;
-        let mut entities = vec![
-            Entity::new(
-                uid("Authority", &asker.authority)?,
-                HashMap::from([("area".to_owned(), string(&asker.area))]),
-                asker
-                    .kinds
-                    .iter()
-                    .map(|kind| uid("AuthorityKind", kind))
-                    .collect::<Result<_, _>>()?,
-            )
-            .map_err(failure)?,
-        ];
-        for kind in &asker.kinds {
-            entities.push(Entity::new_no_attrs(uid("AuthorityKind", kind)?, HashSet::new()));
-        }
-        entities.push(Entity::new_no_attrs(uid("EvidenceType", &kind.id)?, HashSet::new()));
-        for field in &kind.fields {
-            let special = RestrictedExpression::new_bool(field.special_category);
-            entities.push(
-                Entity::new(
-                    field_uid(&kind.id, &field.name)?,
-                    HashMap::from([("special_category".to_owned(), special)]),
-                    HashSet::from([uid("EvidenceType", &kind.id)?]),
-                )
-                .map_err(failure)?,
-            );
-        }
-        for purpose in &rules.document().purposes {
-            let parents =
-                purpose.parent.iter().map(|id| uid("Purpose", id)).collect::<Result<_, _>>()?;
-            entities.push(Entity::new_no_attrs(uid("Purpose", &purpose.id)?, parents));
-        }
-        let entities = Entities::from_entities(entities, Some(rules.schema())).map_err(failure)?;
-        Ok(Self { policies, entities })
+    purpose.restrict(question, &mut fields);
+    let explanation = Explanation { crosses_areas, fields };
+    // More fields than there are repeat some, and there is no end of such questions.
+    if question.fields.len() <= kind.fields.len() {
+        rules.memory().decisions.keep(key.of_decision(), Arc::new(explanation.clone()));
     }
-
-    fn decide(
-        &self,
-        rules: &Rules,
-        asker: &Asker,
-        kind: &EvidenceType,
-        field: &str,
-        question: &Question,
-        crosses_areas: bool,
-    ) -> Result<FieldDecision, PolicyFailure> {
-        let initiation = match question.initiation {
-            Initiation::Application => "application",
-            Initiation::Statutory => "statutory",
-            Initiation::Unspecified => "unspecified",
-        };
-        let purpose = RestrictedExpression::new_entity_uid(uid("Purpose", &question.purpose)?);
-        let context = Context::from_pairs([
-            ("purpose".to_owned(), purpose),
-            ("initiation".to_owned(), string(initiation)),
-            ("crosses_areas".to_owned(), RestrictedExpression::new_bool(crosses_areas)),
-            ("idnr_used".to_owned(), RestrictedExpression::new_bool(question.idnr_used)),
-        ])
-        .map_err(failure)?;
-        let request = CedarRequest::new(
-            uid("Authority", &asker.authority)?,
-            uid("Action", "retrieve")?,
-            field_uid(&kind.id, field)?,
-            context,
-            Some(rules.schema()),
-        )
-        .map_err(failure)?;
-        let response = Authorizer::new().is_authorized(&request, &self.policies, &self.entities);
-        if let Some(error) = response.diagnostics().errors().next() {
-            return Err(PolicyFailure(error.to_string()));
-        }
-        let mut policies: Vec<String> =
-            response.diagnostics().reason().map(ToString::to_string).collect();
-        policies.sort_unstable();
-        let permitted = response.decision() == Decision::Allow;
-        Ok(FieldDecision { field: field.to_owned(), permitted, policies })
-    }
+    Ok(explanation)
 }
 
 /// Runs one of the rules' own tests.
@@ -282,12 +201,12 @@ pub fn run_test(rules: &Rules, test: &RuleTest) -> Result<(), RulesError> {
         other => return Err(failed(format!("`{other}` is no initiation"))),
     };
     let asker = Asker {
-        authority: "rules-test".to_owned(),
-        area: test.authority_area.clone(),
-        kinds: vec![test.authority_kind.clone()],
+        authority: "rules-test",
+        area: &test.authority_area,
+        kinds: std::slice::from_ref(&test.authority_kind),
     };
     let question = Question {
-        authority: asker.authority.clone(),
+        authority: asker.authority.to_owned(),
         register: "rules-test".to_owned(),
         evidence_type: test.evidence_type.clone(),
         fields: test.fields.clone(),
@@ -295,7 +214,7 @@ pub fn run_test(rules: &Rules, test: &RuleTest) -> Result<(), RulesError> {
         initiation,
         idnr_used: test.idnr_used,
     };
-    let refused: Vec<String> = match ask(rules, &asker, &test.register_area, &question) {
+    let refused: Vec<String> = match ask(rules, asker, &test.register_area, &question) {
         Ok(explanation) => {
             let refused = explanation.fields.into_iter().filter(|field| !field.permitted);
             refused.map(|field| field.field).collect()
@@ -308,23 +227,6 @@ pub fn run_test(rules: &Rules, test: &RuleTest) -> Result<(), RulesError> {
         (false, true) => Err(failed("all fields are permitted".to_owned())),
         _ => Ok(()),
     }
-}
-
-fn string(text: &str) -> RestrictedExpression {
-    RestrictedExpression::new_string(text.to_owned())
-}
-
-fn field_uid(evidence_type: &str, field: &str) -> Result<EntityUid, PolicyFailure> {
-    uid("Field", &format!("{evidence_type}/{field}"))
-}
-
-fn uid(kind: &str, id: &str) -> Result<EntityUid, PolicyFailure> {
-    let name: EntityTypeName = kind.parse().map_err(failure)?;
-    Ok(EntityUid::from_type_name_and_id(name, EntityId::new(id)))
-}
-
-fn failure(error: impl std::fmt::Display) -> PolicyFailure {
-    PolicyFailure(error.to_string())
 }
 
 #[cfg(test)]

@@ -18,11 +18,13 @@ pub mod documents;
 mod field_schema;
 pub mod freshness;
 pub mod key_card;
+mod memory;
 pub mod names;
 pub mod root;
 pub mod rules;
 pub mod rules_document;
 mod rules_error;
+mod slice;
 pub mod trust;
 pub mod vocabulary;
 

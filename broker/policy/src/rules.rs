@@ -2,18 +2,20 @@
 //! The rules, compiled: policies parsed and strictly validated, their own tests passed.
 
 use std::{
-    collections::{BTreeMap, HashMap},
-    sync::{Arc, PoisonError, RwLock},
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::Arc,
 };
 
-use cedar_policy::{EntityUid, Policy, PrincipalConstraint, ResourceConstraint, Schema};
+use cedar_policy::{Policy, Schema};
 use einmal_protocol::{Digest, cosignature::WitnessKey, tlog_proof::Quorum};
 
 use crate::{
     compile::{compile, text_of},
-    decide::{self, Asker, Slice},
+    decide::{self, Asker},
+    memory::Memory,
     names::check_names,
     rules_document::{EvidenceType, Purpose, RulesDocument},
+    slice::{Group, Index, Key, Slice},
     vocabulary::{self, RULES_MAX, at_most},
 };
 
@@ -21,8 +23,6 @@ pub use crate::rules_error::RulesError;
 
 /// The Cedar schema that rules are written against unless they bring another.
 pub const SCHEMA: &str = include_str!("schema.cedarschema");
-/// At most this many slices are remembered.
-const SLICES_MAX: usize = 4096;
 /// Two years and a day (IDNrG § 9 (3)).
 const RETENTION_DAYS: u32 = 731;
 
@@ -49,7 +49,10 @@ pub struct Rules {
     evidence_types: HashMap<String, EvidenceType>,
     purposes: HashMap<String, Purpose>,
     witnesses: Vec<WitnessKey>,
-    slices: RwLock<HashMap<(Asker, String), Arc<Slice>>>,
+    /// Purposes with narrower ones.
+    broader: HashSet<String>,
+    index: Index,
+    memory: Memory,
 }
 
 impl std::fmt::Debug for Rules {
@@ -81,7 +84,10 @@ impl Rules {
         vocabulary::check_areas_and_kinds(&document)?;
         let witnesses = vocabulary::check_ledger(&document)?;
         check_names(&document, &policies)?;
-        let rules = Self {
+        let index = Index::new(&document, &schema, &policies)
+            .map_err(|error| RulesError::Schema(error.to_string().into()))?;
+        let broader = document.purposes.iter().filter_map(|one| one.parent.clone()).collect();
+        let mut rules = Self {
             document,
             digest,
             schema,
@@ -90,11 +96,14 @@ impl Rules {
             evidence_types,
             purposes,
             witnesses,
-            slices: RwLock::default(),
+            broader,
+            index,
+            memory: Memory::default(),
         };
         for test in &rules.document.tests {
             decide::run_test(&rules, test)?;
         }
+        rules.memory = Memory::default();
         Ok(rules)
     }
 
@@ -131,8 +140,7 @@ impl Rules {
 
     /// A purpose that a request may name: one without narrower ones.
     pub fn leaf_purpose(&self, id: &str) -> Option<&Purpose> {
-        let narrower = |purpose: &Purpose| purpose.parent.as_deref() == Some(id);
-        self.purpose(id).filter(|_| !self.document.purposes.iter().any(narrower))
+        self.purpose(id).filter(|_| !self.broader.contains(id))
     }
 
     /// A purpose and all broader ones.
@@ -147,6 +155,7 @@ impl Rules {
         self.texts.get(id)
     }
 
+    #[cfg(test)]
     pub(crate) fn schema(&self) -> &Schema {
         &self.schema
     }
@@ -156,58 +165,32 @@ impl Rules {
         &self.policies
     }
 
-    /// The policies that could speak about this asker and evidence type, remembered: Cedar's cost
-    /// is linear in the policies evaluated.
+    pub(crate) fn memory(&self) -> &Memory {
+        &self.memory
+    }
+
+    /// The policies about an evidence type.
+    pub(crate) fn group(&self, evidence_type: &str) -> Option<&Group> {
+        self.index.group(evidence_type)
+    }
+
+    /// The policies that could speak about a question, remembered: Cedar's cost is linear in the
+    /// policies evaluated.
     pub(crate) fn slice(
         &self,
-        asker: &Asker,
-        evidence_type: &EvidenceType,
+        key: &Key,
+        asker: Asker<'_>,
+        kind: &EvidenceType,
+        purpose: &str,
     ) -> Result<Arc<Slice>, decide::PolicyFailure> {
-        let key = (asker.clone(), evidence_type.id.clone());
-        if let Some(slice) = self.slices.read().unwrap_or_else(PoisonError::into_inner).get(&key) {
-            return Ok(Arc::clone(slice));
+        if let Some(slice) = self.memory.slices.find(key.of_slice()) {
+            return Ok(slice);
         }
-        let reaching =
-            self.policies.iter().filter(|policy| reaches(policy, asker, &evidence_type.id));
-        let slice = Arc::new(Slice::new(self, asker, evidence_type, reaching.cloned())?);
-        let mut slices = self.slices.write().unwrap_or_else(PoisonError::into_inner);
-        if slices.len() >= SLICES_MAX {
-            slices.clear();
-        }
-        slices.insert(key, Arc::clone(&slice));
+        let slice = Slice::new(&self.index, &self.schema, &self.policies, asker, kind, purpose)?;
+        let slice = Arc::new(slice);
+        self.memory.slices.keep(key.of_slice(), Arc::clone(&slice));
         Ok(slice)
     }
-}
-
-/// Whether a policy could speak about this asker and evidence type. A scope that is open, or uses
-/// `in` or `is`, belongs to every slice that it could reach.
-pub(crate) fn reaches(policy: &Policy, asker: &Asker, evidence_type: &str) -> bool {
-    let is_asker = |uid: &EntityUid| match uid.type_name().to_string().as_str() {
-        "Authority" => uid.id().unescaped() == asker.authority,
-        "AuthorityKind" => asker.kinds.iter().any(|kind| uid.id().unescaped() == kind),
-        // A type that later rules may bring: never leave a policy out by mistake.
-        _ => true,
-    };
-    let is_asked = |uid: &EntityUid| match uid.type_name().to_string().as_str() {
-        "EvidenceType" => uid.id().unescaped() == evidence_type,
-        "Field" => {
-            uid.id().unescaped().split_once('/').is_none_or(|(kind, _)| kind == evidence_type)
-        }
-        _ => true,
-    };
-    let principal = match policy.principal_constraint() {
-        PrincipalConstraint::Any | PrincipalConstraint::Is(_) => true,
-        PrincipalConstraint::Eq(uid)
-        | PrincipalConstraint::In(uid)
-        | PrincipalConstraint::IsIn(_, uid) => is_asker(&uid),
-    };
-    principal
-        && match policy.resource_constraint() {
-            ResourceConstraint::Any | ResourceConstraint::Is(_) => true,
-            ResourceConstraint::Eq(uid)
-            | ResourceConstraint::In(uid)
-            | ResourceConstraint::IsIn(_, uid) => is_asked(&uid),
-        }
 }
 
 #[cfg(test)]

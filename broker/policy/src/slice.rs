@@ -1,0 +1,441 @@
+// SPDX-License-Identifier: EUPL-1.2
+//! What makes a decision quick: of thousands of policies only those are evaluated that could
+//! speak about a question, and what they said is remembered.
+//!
+//! What is remembered is found by everything of the question that these policies can read, and by
+//! nothing else, so that ten thousand offices of one kind share it. A policy sees an asker's id
+//! and kinds only by comparing them with ids that it names; Cedar makes no id from a text. So an
+//! id that no policy names is the same to all of them as any other such id.
+
+use std::collections::{HashMap, HashSet};
+
+use cedar_policy::{
+    Authorizer, Context, Decision, Entities, Entity, EntityId, EntityTypeName, EntityUid, Policy,
+    PolicySet, PrincipalConstraint, Request as CedarRequest, ResourceConstraint,
+    RestrictedExpression, Schema,
+};
+use einmal_protocol::wire::v1::Initiation;
+use serde_json::json;
+
+use crate::{
+    decide::{Asker, FieldDecision, PolicyFailure, Question},
+    rules_document::{EvidenceType, Purpose, RulesDocument},
+};
+
+/// The types of the schema that the decision itself names, and its one action.
+#[derive(Debug)]
+struct Names {
+    authority: EntityTypeName,
+    authority_kind: EntityTypeName,
+    evidence_type: EntityTypeName,
+    field: EntityTypeName,
+    purpose: EntityTypeName,
+    retrieve: EntityUid,
+}
+
+/// The policies by evidence type, prepared once for one version of the rules.
+#[derive(Debug)]
+pub(crate) struct Index {
+    names: Names,
+    groups: HashMap<String, Group>,
+    /// Each with the one above it.
+    purposes: HashMap<String, Option<String>>,
+    /// By policy, where it is silent for every other purpose.
+    bounds: Vec<Option<Bound>>,
+}
+
+/// The purposes that a policy speaks about.
+#[derive(Debug)]
+enum Bound {
+    /// This one.
+    Only(String),
+    /// This one and all below it.
+    Under(String),
+}
+
+/// The policies that could speak about one evidence type, and what they name.
+#[derive(Debug, Default)]
+pub(crate) struct Group {
+    policies: Vec<usize>,
+    authorities: HashSet<String>,
+    kinds: HashSet<String>,
+    purposes: HashSet<String>,
+}
+
+impl Index {
+    /// Prepares rules, and sees that purposes and evidence types are what the schema says.
+    pub(crate) fn new(
+        document: &RulesDocument,
+        schema: &Schema,
+        policies: &[Policy],
+    ) -> Result<Self, PolicyFailure> {
+        let names = Names {
+            authority: name("Authority")?,
+            authority_kind: name("AuthorityKind")?,
+            evidence_type: name("EvidenceType")?,
+            field: name("Field")?,
+            purpose: name("Purpose")?,
+            retrieve: uid(&name("Action")?, "retrieve"),
+        };
+        let mut groups: HashMap<String, Group> = document
+            .evidence_types
+            .iter()
+            .map(|kind| (kind.id.clone(), Group::default()))
+            .collect();
+        for (number, policy) in policies.iter().enumerate() {
+            let literals = policy.entity_literals();
+            match names.evidence_type_of(policy) {
+                Some(only) => {
+                    if let Some(group) = groups.get_mut(&only) {
+                        group.add(number, &literals, &names);
+                    }
+                }
+                None => groups.values_mut().for_each(|group| group.add(number, &literals, &names)),
+            }
+        }
+        let mut entities = Vec::new();
+        for kind in &document.evidence_types {
+            names.describe(kind, &mut entities)?;
+        }
+        for purpose in &document.purposes {
+            entities.push(names.purpose(&purpose.id, purpose.parent.as_deref()));
+        }
+        Entities::from_entities(entities, Some(schema)).map_err(PolicyFailure::new)?;
+        let parent = |purpose: &Purpose| (purpose.id.clone(), purpose.parent.clone());
+        let purposes = document.purposes.iter().map(parent).collect();
+        let bounds = policies.iter().map(|policy| names.bound_of(policy)).collect();
+        Ok(Self { names, groups, purposes, bounds })
+    }
+
+    /// The policies about an evidence type.
+    pub(crate) fn group(&self, evidence_type: &str) -> Option<&Group> {
+        self.groups.get(evidence_type)
+    }
+
+    /// A purpose and those above it.
+    fn upwards<'a>(&'a self, purpose: &'a str) -> impl Iterator<Item = &'a str> {
+        let above = |id: &&'a str| self.purposes.get(*id).and_then(Option::as_deref);
+        std::iter::successors(Some(purpose), above)
+    }
+
+    /// Whether a policy could speak about a purpose.
+    fn speaks_about(&self, policy: usize, purpose: &str) -> bool {
+        match self.bounds.get(policy) {
+            Some(Some(Bound::Only(only))) => only == purpose,
+            Some(Some(Bound::Under(top))) => self.upwards(purpose).any(|id| id == top),
+            _ => true,
+        }
+    }
+}
+
+impl Group {
+    fn add(&mut self, number: usize, literals: &[EntityUid], names: &Names) {
+        self.policies.push(number);
+        for literal in literals {
+            let named = match literal.type_name() {
+                kind if *kind == names.authority => &mut self.authorities,
+                kind if *kind == names.authority_kind => &mut self.kinds,
+                kind if *kind == names.purpose => &mut self.purposes,
+                _ => continue,
+            };
+            named.insert(literal.id().unescaped().to_owned());
+        }
+    }
+}
+
+impl Names {
+    /// The one evidence type that a policy's scope is about; none where it is open, or names what
+    /// later rules may bring: no policy is left out by mistake.
+    fn evidence_type_of(&self, policy: &Policy) -> Option<String> {
+        let named = match policy.resource_constraint() {
+            ResourceConstraint::Any | ResourceConstraint::Is(_) => return None,
+            ResourceConstraint::Eq(named)
+            | ResourceConstraint::In(named)
+            | ResourceConstraint::IsIn(_, named) => named,
+        };
+        let id = named.id().unescaped();
+        match named.type_name() {
+            kind if *kind == self.evidence_type => Some(id.to_owned()),
+            kind if *kind == self.field => id.split_once('/').map(|(kind, _)| kind.to_owned()),
+            _ => None,
+        }
+    }
+
+    /// The purposes that a policy speaks about, where its first condition begins with
+    /// `context.purpose == Purpose::"…"` or `context.purpose in Purpose::"…"`. Where that is false
+    /// Cedar looks no further, so nothing after it can fail either. Said in any other place or
+    /// way, the policy is left in.
+    fn bound_of(&self, policy: &Policy) -> Option<Bound> {
+        let policy = policy.to_json().ok()?;
+        let first = policy.get("conditions")?.get(0)?;
+        if first.get("kind")? != "when" {
+            return None;
+        }
+        let mut body = first.get("body")?;
+        while let Some(both) = body.get("&&") {
+            body = both.get("left")?;
+        }
+        let (ends, exact) = match body.get("==") {
+            Some(ends) => (ends, true),
+            None => (body.get("in")?, false),
+        };
+        let asked = json!({ ".": { "left": { "Var": "context" }, "attr": "purpose" } });
+        let named = ends.get("right")?.get("Value")?.get("__entity")?;
+        if *ends.get("left")? != asked || *named.get("type")? != self.purpose.to_string() {
+            return None;
+        }
+        let id = named.get("id")?.as_str()?.to_owned();
+        Some(if exact { Bound::Only(id) } else { Bound::Under(id) })
+    }
+
+    /// Whether the scope of a policy lets it speak about an asker.
+    fn concerns(&self, policy: &Policy, asker: Asker<'_>) -> bool {
+        let named = match policy.principal_constraint() {
+            PrincipalConstraint::Any | PrincipalConstraint::Is(_) => return true,
+            PrincipalConstraint::Eq(named)
+            | PrincipalConstraint::In(named)
+            | PrincipalConstraint::IsIn(_, named) => named,
+        };
+        let id = named.id().unescaped();
+        match named.type_name() {
+            kind if *kind == self.authority => id == asker.authority,
+            kind if *kind == self.authority_kind => asker.kinds.iter().any(|kind| kind == id),
+            _ => true,
+        }
+    }
+
+    /// An evidence type with its fields, in order.
+    fn describe(
+        &self,
+        kind: &EvidenceType,
+        entities: &mut Vec<Entity>,
+    ) -> Result<Vec<EntityUid>, PolicyFailure> {
+        let whole = uid(&self.evidence_type, &kind.id);
+        entities.push(Entity::new_no_attrs(whole.clone(), HashSet::new()));
+        let mut fields = Vec::new();
+        for field in &kind.fields {
+            let this = uid(&self.field, &format!("{}/{}", kind.id, field.name));
+            let special = RestrictedExpression::new_bool(field.special_category);
+            let attributes = HashMap::from([("special_category".to_owned(), special)]);
+            let entity = Entity::new(this.clone(), attributes, HashSet::from([whole.clone()]));
+            entities.push(entity.map_err(PolicyFailure::new)?);
+            fields.push(this);
+        }
+        Ok(fields)
+    }
+
+    fn purpose(&self, id: &str, parent: Option<&str>) -> Entity {
+        let parents = parent.iter().map(|id| uid(&self.purpose, id)).collect();
+        Entity::new_no_attrs(uid(&self.purpose, id), parents)
+    }
+}
+
+/// Everything of a question that policies can read, as bytes: each text after its length, so that
+/// different questions never have the same.
+pub(crate) struct Key {
+    bytes: Vec<u8>,
+    slice: usize,
+}
+
+impl Key {
+    pub(crate) fn new(
+        group: &Group,
+        asker: Asker<'_>,
+        question: &Question,
+        crosses_areas: bool,
+    ) -> Self {
+        let mut key = Self { bytes: Vec::with_capacity(256), slice: 0 };
+        key.text(&question.evidence_type);
+        key.text(&question.purpose);
+        key.text(asker.area);
+        // No id is empty.
+        let named = group.authorities.contains(asker.authority);
+        key.text(if named { asker.authority } else { "" });
+        for kind in asker.kinds.iter().filter(|kind| group.kinds.contains(*kind)) {
+            key.text(kind);
+        }
+        key.slice = key.bytes.len();
+        // No text is so long.
+        key.bytes.extend([0xff; 8]);
+        for field in &question.fields {
+            key.text(field);
+        }
+        key.bytes.extend((question.initiation as i32).to_be_bytes());
+        key.bytes.extend([u8::from(crosses_areas), u8::from(question.idnr_used)]);
+        key
+    }
+
+    fn text(&mut self, text: &str) {
+        self.bytes.extend((text.len() as u64).to_be_bytes());
+        self.bytes.extend(text.as_bytes());
+    }
+
+    /// Finds the slice.
+    pub(crate) fn of_slice(&self) -> &[u8] {
+        self.bytes.get(..self.slice).unwrap_or_default()
+    }
+
+    /// Finds the decision.
+    pub(crate) fn of_decision(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+/// The part of the rules that can speak about one kind of asker, evidence type and purpose.
+#[derive(Debug)]
+pub(crate) struct Slice {
+    policies: PolicySet,
+    entities: Entities,
+    asker: EntityUid,
+    retrieve: EntityUid,
+    fields: Vec<(String, EntityUid)>,
+    /// By [`context_number`].
+    contexts: Vec<Context>,
+}
+
+impl Slice {
+    pub(crate) fn new(
+        index: &Index,
+        schema: &Schema,
+        policies: &[Policy],
+        asker: Asker<'_>,
+        kind: &EvidenceType,
+        purpose: &str,
+    ) -> Result<Self, PolicyFailure> {
+        let names = &index.names;
+        let Some(group) = index.group(&kind.id) else { return Err(PolicyFailure::new(&kind.id)) };
+        let reaching = group
+            .policies
+            .iter()
+            .filter(|number| index.speaks_about(**number, purpose))
+            .filter_map(|number| policies.get(*number))
+            .filter(|policy| names.concerns(policy, asker));
+        let policies = PolicySet::from_policies(reaching.cloned()).map_err(PolicyFailure::new)?;
+
+        let this = uid(&names.authority, asker.authority);
+        // A kind that no policy names makes no difference, and askers with it share this.
+        let kinds: HashSet<EntityUid> = asker
+            .kinds
+            .iter()
+            .filter(|kind| group.kinds.contains(*kind))
+            .map(|kind| uid(&names.authority_kind, kind))
+            .collect();
+        let without = |uid: &EntityUid| Entity::new_no_attrs(uid.clone(), HashSet::new());
+        let mut entities: Vec<Entity> = kinds.iter().map(without).collect();
+        let area = HashMap::from([("area".to_owned(), string(asker.area))]);
+        entities.push(Entity::new(this.clone(), area, kinds).map_err(PolicyFailure::new)?);
+        let uids = names.describe(kind, &mut entities)?;
+        let fields = kind.fields.iter().map(|field| field.name.clone()).zip(uids).collect();
+        // Purposes that are neither asked for nor named, nor above those, are out of sight.
+        let mut seen = HashSet::new();
+        for named in group.purposes.iter().map(String::as_str).chain([purpose]) {
+            for id in index.upwards(named).take_while(|id| seen.insert(*id)) {
+                let parent = index.purposes.get(id).and_then(Option::as_deref);
+                entities.push(names.purpose(id, parent));
+            }
+        }
+        let entities =
+            Entities::from_entities(entities, Some(schema)).map_err(PolicyFailure::new)?;
+        let slice = Self {
+            policies,
+            entities,
+            asker: this,
+            retrieve: names.retrieve.clone(),
+            fields,
+            contexts: contexts(&uid(&names.purpose, purpose))?,
+        };
+        // Whether a request is what the schema says depends on types and ids, which do not change
+        // within a slice, and not on texts and flags; so it is seen to here, once.
+        for (_, field) in &slice.fields {
+            let context = slice.contexts.first().cloned().unwrap_or_else(Context::empty);
+            slice.request(field, context, Some(schema))?;
+        }
+        Ok(slice)
+    }
+
+    fn request(
+        &self,
+        field: &EntityUid,
+        context: Context,
+        schema: Option<&Schema>,
+    ) -> Result<CedarRequest, PolicyFailure> {
+        let (asker, retrieve) = (self.asker.clone(), self.retrieve.clone());
+        CedarRequest::new(asker, retrieve, field.clone(), context, schema)
+            .map_err(PolicyFailure::new)
+    }
+
+    /// Every field of a question.
+    pub(crate) fn decide(
+        &self,
+        question: &Question,
+        crosses_areas: bool,
+    ) -> Result<Vec<FieldDecision>, PolicyFailure> {
+        let number = context_number(question.initiation, crosses_areas, question.idnr_used);
+        let context =
+            self.contexts.get(number).ok_or_else(|| PolicyFailure::new("no such context"))?;
+        question.fields.iter().map(|field| self.decide_field(field, context)).collect()
+    }
+
+    fn decide_field(&self, field: &str, context: &Context) -> Result<FieldDecision, PolicyFailure> {
+        let (_, uid) = self
+            .fields
+            .iter()
+            .find(|(name, _)| name == field)
+            .ok_or_else(|| PolicyFailure::new("the evidence type has no such field"))?;
+        let request = self.request(uid, context.clone(), None)?;
+        let response = Authorizer::new().is_authorized(&request, &self.policies, &self.entities);
+        if let Some(error) = response.diagnostics().errors().next() {
+            return Err(PolicyFailure::new(error));
+        }
+        let mut policies: Vec<String> =
+            response.diagnostics().reason().map(ToString::to_string).collect();
+        policies.sort_unstable();
+        let permitted = response.decision() == Decision::Allow;
+        Ok(FieldDecision { field: field.to_owned(), permitted, policies })
+    }
+}
+
+/// Which of a slice's contexts it is.
+fn context_number(initiation: Initiation, crosses_areas: bool, idnr_used: bool) -> usize {
+    let initiation = match initiation {
+        Initiation::Application => 0,
+        Initiation::Statutory => 1,
+        Initiation::Unspecified => 2,
+    };
+    initiation * 4 + usize::from(crosses_areas) * 2 + usize::from(idnr_used)
+}
+
+/// All contexts of one purpose, in the order of [`context_number`].
+fn contexts(purpose: &EntityUid) -> Result<Vec<Context>, PolicyFailure> {
+    let mut all = Vec::with_capacity(12);
+    for initiation in ["application", "statutory", "unspecified"] {
+        for (crosses_areas, idnr_used) in
+            [(false, false), (false, true), (true, false), (true, true)]
+        {
+            let pairs = [
+                ("purpose".to_owned(), RestrictedExpression::new_entity_uid(purpose.clone())),
+                ("initiation".to_owned(), string(initiation)),
+                ("crosses_areas".to_owned(), RestrictedExpression::new_bool(crosses_areas)),
+                ("idnr_used".to_owned(), RestrictedExpression::new_bool(idnr_used)),
+            ];
+            all.push(Context::from_pairs(pairs).map_err(PolicyFailure::new)?);
+        }
+    }
+    Ok(all)
+}
+
+fn name(text: &str) -> Result<EntityTypeName, PolicyFailure> {
+    text.parse().map_err(PolicyFailure::new)
+}
+
+fn uid(kind: &EntityTypeName, id: &str) -> EntityUid {
+    EntityUid::from_type_name_and_id(kind.clone(), EntityId::new(id))
+}
+
+fn string(text: &str) -> RestrictedExpression {
+    RestrictedExpression::new_string(text.to_owned())
+}
+
+#[cfg(test)]
+#[path = "slice_tests.rs"]
+mod tests;
