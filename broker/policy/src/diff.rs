@@ -8,7 +8,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use cedar_policy::Policy;
+use cedar_policy::{Effect, Policy};
 use einmal_protocol::{Reason, wire::v1::Initiation};
 use serde::Serialize;
 
@@ -171,7 +171,7 @@ impl Step {
 }
 
 /// Only where a policy differs that could speak, or field or purpose themselves do, an answer can
-/// differ.
+/// differ; and only where some permit could speak, it can be other than no.
 fn plan(old: &Rules, new: &Rules, askers: &Askers, kinds: &[Kind]) -> Vec<Step> {
     let (before, after) = (by_meaning(old), by_meaning(new));
     let removed = before.iter().filter(|(text, _)| !after.contains_key(*text));
@@ -181,9 +181,15 @@ fn plan(old: &Rules, new: &Rules, askers: &Askers, kinds: &[Kind]) -> Vec<Step> 
     for (place, kind) in kinds.iter().enumerate() {
         let speaking: Vec<&Policy> =
             differing.iter().copied().filter(|policy| speaks_of(policy, &kind.id)).collect();
+        let permits = old.policies().iter().chain(new.policies());
+        let permits = permits.filter(|policy| policy.effect() == Effect::Permit);
+        let permits: Vec<&Policy> = permits.filter(|one| speaks_of(one, &kind.id)).collect();
         let fields_changed = kind.fields.iter().any(|class| class.changed);
         for (number, who) in askers.all.iter().enumerate() {
             let asker = who.asker();
+            if !permits.iter().any(|policy| speaks_to(policy, &asker, &kind.id)) {
+                continue;
+            }
             let all =
                 fields_changed || speaking.iter().any(|policy| speaks_to(policy, &asker, &kind.id));
             let purposes = kind.purposes.iter().enumerate();
