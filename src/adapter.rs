@@ -13,7 +13,7 @@ use einmal_peer::{
     dial::{self, Target},
     files, trust,
 };
-use einmal_policy::{Root, Trust, TrustState, documents::Documents};
+use einmal_policy::{Root, Trust, TrustState, documents::Documents, rules_document::EvidenceType};
 use serde::Deserialize;
 
 use crate::{
@@ -41,35 +41,71 @@ pub struct Args {
 #[serde(deny_unknown_fields)]
 pub struct AdapterConfig {
     /// A broker to ask for rules and directory first: "https://host:port".
-    broker: String,
+    pub(crate) broker: String,
     /// Own certificate and whom to believe.
-    tls: TlsFiles,
+    pub(crate) tls: TlsFiles,
     /// The pinned root.
-    root: PathBuf,
+    pub(crate) root: PathBuf,
     /// Folder for trusted state and sealing keys.
-    state: PathBuf,
+    pub(crate) state: PathBuf,
     /// Exchanges open at once on each stream.
     #[serde(default = "credits")]
     credits: u32,
     /// The registers.
     #[serde(rename = "register")]
-    registers: Vec<RegisterSection>,
+    pub(crate) registers: Vec<RegisterSection>,
 }
 
 /// `[[register]]`
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct RegisterSection {
+pub(crate) struct RegisterSection {
     /// Its id in the directory.
-    id: String,
+    pub(crate) id: String,
     /// Its identity key, PKCS#8.
-    identity: PathBuf,
+    pub(crate) identity: PathBuf,
     /// Its sources and their mapping to evidence.
     sources: PathBuf,
 }
 
+impl RegisterSection {
+    /// Opens its sources, and checks their mapping against the evidence types of the rules.
+    ///
+    /// # Errors
+    /// All mistakes that were found.
+    pub(crate) async fn open(&self, types: &[EvidenceType]) -> Result<ConfiguredRegister, Exit> {
+        let file = &self.sources;
+        let sources = SourcesConfig::parse(&files::read_text(file)?)
+            .map_err(|error| Exit::usage(format!("{}: {error}", file.display())))?;
+        let opened = ConfiguredRegister::open(&sources, &config::folder_of(file), types).await;
+        opened.map_err(|mistakes| {
+            let lines: Vec<String> = mistakes.iter().map(|m| format!("\n  {m}")).collect();
+            Exit::usage(format!("{}:{}", file.display(), lines.concat()))
+        })
+    }
+}
+
 fn credits() -> u32 {
     64
+}
+
+/// Reads `adapter.toml`.
+///
+/// # Errors
+/// Where it cannot be used.
+pub fn read(path: &Path) -> Result<AdapterConfig, Exit> {
+    let mut adapter: AdapterConfig = config::read(path)?;
+    let folder = config::folder_of(path);
+    adapter.tls = config::tls_in(&folder, adapter.tls);
+    for file in [&mut adapter.root, &mut adapter.state] {
+        *file = folder.join(&*file);
+    }
+    for register in &mut adapter.registers {
+        for file in [&mut register.identity, &mut register.sources] {
+            *file = folder.join(&*file);
+        }
+    }
+    Ok(adapter)
 }
 
 /// Starts an adapter from its configuration file.
@@ -78,10 +114,9 @@ fn credits() -> u32 {
 /// Where the configuration, a register's mapping or the trust cannot be used, or the broker does
 /// not answer.
 pub async fn start(path: &Path, clock: Clock) -> Result<Adapter, Exit> {
-    let adapter: AdapterConfig = config::read(path)?;
-    let folder = config::folder_of(path);
-    let root = files::envelope(&folder.join(&adapter.root))?;
-    let tls = Tls::load(&config::tls_in(&folder, adapter.tls))?;
+    let adapter = read(path)?;
+    let root = files::envelope(&adapter.root)?;
+    let tls = Tls::load(&adapter.tls)?;
     let trust_domain = Root::pinned(&root).map_err(Exit::usage)?.document().trust_domain.clone();
     // The mapping is checked against the evidence types of the rules before anything is dialled
     // for good.
@@ -100,26 +135,17 @@ pub async fn start(path: &Path, clock: Clock) -> Result<Adapter, Exit> {
     let types = &trust.rules.document().evidence_types;
     let mut registers = Vec::new();
     for section in &adapter.registers {
-        let file = folder.join(&section.sources);
-        let sources = SourcesConfig::parse(&files::read_text(&file)?)
-            .map_err(|error| Exit::usage(format!("{}: {error}", file.display())))?;
-        let register = ConfiguredRegister::open(&sources, &config::folder_of(&file), types)
-            .await
-            .map_err(|mistakes| {
-            let lines: Vec<String> = mistakes.iter().map(|m| format!("\n  {m}")).collect();
-            Exit::usage(format!("{}:{}", file.display(), lines.concat()))
-        })?;
         registers.push(RegisterSetup {
             id: section.id.clone(),
-            identity: files::signing_key(&folder.join(&section.identity))?,
-            register: Arc::new(register),
+            identity: files::signing_key(&section.identity)?,
+            register: Arc::new(section.open(types).await?),
         });
     }
     let setup = AdapterSetup {
         broker: adapter.broker,
         tls,
         root,
-        state: folder.join(&adapter.state),
+        state: adapter.state,
         clock,
         credits: adapter.credits,
     };

@@ -8,6 +8,7 @@ pub mod cockpit;
 pub mod config;
 pub mod demo;
 pub mod deny;
+pub mod doctor;
 pub mod documents;
 pub mod exit;
 pub mod foreign;
@@ -55,6 +56,7 @@ enum What {
     Deny(deny::Args),
     Online(online::Args),
     Ledger(ledger::Args),
+    Doctor(doctor::Args),
     Verify(verify::Args),
     Bench(bench::Args),
     Witness(witness::Args),
@@ -78,6 +80,7 @@ pub fn run(command: Command) -> Result<(), Exit> {
         What::Deny(args) => block_on(deny::run(args)),
         What::Online(args) => block_on(online::run(args)),
         What::Ledger(args) => block_on(ledger::run(args)),
+        What::Doctor(args) => block_on(doctor::run(args)),
         What::Verify(args) => verify::run(&args),
         What::Bench(args) => block_on(bench::run(args)),
         What::Witness(args) => block_on(witness::run(args)),

@@ -23,13 +23,13 @@ use crate::{Exit, config};
 #[serde(deny_unknown_fields)]
 pub struct PublisherConfig {
     /// A broker to ask what is newest: "https://host:port".
-    broker: String,
+    pub(crate) broker: String,
     /// Own certificate and whom to believe.
-    tls: TlsFiles,
+    pub(crate) tls: TlsFiles,
     /// The pinned root.
-    root: PathBuf,
+    pub(crate) root: PathBuf,
     /// Folder for trusted state.
-    state: PathBuf,
+    pub(crate) state: PathBuf,
     /// The online key, PKCS#8; for `einmal online` only.
     #[serde(default)]
     pub(crate) online_key: Option<PathBuf>,

@@ -65,17 +65,17 @@ pub struct Args {
 #[serde(deny_unknown_fields)]
 pub struct ClientConfig {
     /// A broker: "https://host:port".
-    broker: String,
+    pub(crate) broker: String,
     /// Own certificate and whom to believe.
-    tls: TlsFiles,
+    pub(crate) tls: TlsFiles,
     /// The pinned root.
-    root: PathBuf,
+    pub(crate) root: PathBuf,
     /// Folder for trusted state and last checkpoints.
-    state: PathBuf,
+    pub(crate) state: PathBuf,
     /// Id of the authority in the directory.
-    authority: String,
+    pub(crate) authority: String,
     /// Its identity key, PKCS#8.
-    identity: PathBuf,
+    pub(crate) identity: PathBuf,
 }
 
 #[derive(Deserialize)]
@@ -92,21 +92,34 @@ struct PersonFile {
     clerk: String,
 }
 
+/// Reads `client.toml`.
+///
+/// # Errors
+/// Where it cannot be used.
+pub fn read(path: &Path) -> Result<ClientConfig, Exit> {
+    let mut client: ClientConfig = config::read(path)?;
+    let folder = config::folder_of(path);
+    client.tls = config::tls_in(&folder, client.tls);
+    for file in [&mut client.root, &mut client.state, &mut client.identity] {
+        *file = folder.join(&*file);
+    }
+    Ok(client)
+}
+
 /// Connects a client from its configuration file.
 ///
 /// # Errors
 /// Where it cannot be used, or the broker does not answer.
 pub async fn connect(path: &Path, clock: Clock) -> Result<Client, Exit> {
-    let client: ClientConfig = config::read(path)?;
-    let folder = config::folder_of(path);
+    let client = read(path)?;
     let setup = ClientSetup {
         broker: client.broker,
-        tls: Tls::load(&config::tls_in(&folder, client.tls))?,
-        root: files::envelope(&folder.join(client.root))?,
-        state: folder.join(client.state),
+        tls: Tls::load(&client.tls)?,
+        root: files::envelope(&client.root)?,
+        state: client.state,
         clock,
         authority: client.authority,
-        identity: files::signing_key(&folder.join(client.identity))?,
+        identity: files::signing_key(&client.identity)?,
     };
     Ok(Client::connect(setup).await?)
 }

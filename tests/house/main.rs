@@ -15,6 +15,7 @@ mod citizen;
 mod client_attacks;
 mod crash;
 mod deny;
+mod doctor;
 mod foreign;
 mod forgets;
 mod hand_in;

@@ -112,6 +112,11 @@ impl KeyCard {
         &self.accepted
     }
 
+    /// When it ends, UTC milliseconds.
+    pub fn expires_at_ms(&self) -> u64 {
+        self.expires_at_ms
+    }
+
     /// The key to seal to at a time: the last to begin of those that are good then. X-Wing unless
     /// another KEM is asked for.
     pub fn key_at(&self, kem: Kem, now_ms: u64) -> Option<&SealingPublicKey> {

@@ -154,17 +154,29 @@ pub async fn start(config: &BrokerConfig, clock: Clock) -> Result<Running, Serve
 /// # Errors
 /// Names the file or document.
 pub fn trust(config: &BrokerConfig, now_ms: u64) -> Result<TrustStore, ServeError> {
+    let (offer, state) = (offer(config)?, state(config));
+    let archive = Arc::new(Archive::open(&archive(config))?);
+    Ok(TrustStore::archiving(files::envelope(&config.root)?, offer, &state, archive, now_ms)?)
+}
+
+/// The documents that a configuration names. Not verified.
+///
+/// # Errors
+/// Names the file that is none.
+pub fn offer(config: &BrokerConfig) -> Result<Offer, FileError> {
     let read = |path: &PathBuf| files::envelope(path);
-    let offer = Offer {
+    Ok(Offer {
         roots: config.newer_roots.iter().map(read).collect::<Result<_, _>>()?,
         rules: config.rules.iter().map(read).collect::<Result<_, _>>()?,
         directory: Some(read(&config.directory)?),
         deny: config.deny.as_ref().map(read).transpose()?,
         freshness: None,
-    };
-    let state = config.state.join("trust.json");
-    let archive = Arc::new(Archive::open(&archive(config))?);
-    Ok(TrustStore::archiving(files::envelope(&config.root)?, offer, &state, archive, now_ms)?)
+    })
+}
+
+/// Where a broker remembers what it accepted last.
+pub fn state(config: &BrokerConfig) -> PathBuf {
+    config.state.join("trust.json")
 }
 
 /// Where a broker keeps every document that it ever accepted.
