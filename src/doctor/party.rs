@@ -304,11 +304,14 @@ fn time_there(chart: &mut Chart, date: Option<&str>, here_ms: u64) {
     let differ_ms = there_ms.abs_diff(here_ms);
     let which = if there_ms > here_ms { "behind" } else { "ahead of" };
     let text = format!("this clock is {} s {which} the broker's", differ_ms / 1000);
-    match differ_ms {
-        0..=CLOCK_NOISE_MS => chart.ok("this clock and the broker's agree"),
-        0..CLOCK_WARN_MS => chart.ok(text),
-        0..SKEW_MS => chart.warn(text, "set both by NTP: two minutes are the limit"),
-        _ => chart.fail(text, "set both by NTP: beyond two minutes all is refused"),
+    if differ_ms <= CLOCK_NOISE_MS {
+        chart.ok("this clock and the broker's agree");
+    } else if differ_ms < CLOCK_WARN_MS {
+        chart.ok(text);
+    } else if differ_ms < SKEW_MS {
+        chart.warn(text, "set both by NTP: two minutes are the limit");
+    } else {
+        chart.fail(text, "set both by NTP: beyond two minutes all is refused");
     }
 }
 

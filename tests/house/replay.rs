@@ -19,10 +19,10 @@ use einmal_protocol::{
     envelope::payload_type,
     leaf::{Leaf, LeafKind, body_bytes},
     permit::Permit,
-    time::day_of,
+    time::{DAY_MS, day_of},
     wire::{
         directory::v1::GetTrustResponse,
-        v1::{Body, RefusalBody, Use, body},
+        v1::{Body, ExchangeBody, RefusalBody, Use, body},
     },
 };
 use prost::Message;
@@ -187,7 +187,19 @@ fn entry_of(kind: body::Kind, entry: &Entry, day: u32) -> Entry {
     Entry { index: entry.index, leaf: Leaf::new(leaf_kind, day, &body), body: Some(body) }
 }
 
-#[allow(clippy::too_many_lines, reason = "one list of forgeries")]
+/// What would stand there had the broker refused what it permitted.
+fn refused_instead(exchange: &ExchangeBody, permit: &Permit, day: u32) -> RefusalBody {
+    RefusalBody {
+        signed_request: exchange.signed_request.clone(),
+        reason: Reason::NotPermitted.as_str().to_owned(),
+        fields: Vec::new(),
+        rules_digest: permit.rules_digest().to_vec(),
+        directory_digest: permit.directory_digest().to_vec(),
+        refused_at_ms: u64::from(day) * DAY_MS,
+        register_refusal: Vec::new(),
+    }
+}
+
 async fn bodies_that_were_changed_differ(config: &BrokerConfig, copy: &Path) {
     let store = open_ledger::inspect(&config.ledger).await.unwrap();
     let entries = store.entries(0, 100, Detail::Bodies).await.unwrap();
@@ -221,15 +233,7 @@ async fn bodies_that_were_changed_differ(config: &BrokerConfig, copy: &Path) {
     longer.permit.extend([0x98, 0x06, 0x01]);
     let mut stranger = exchange.clone();
     stranger.signed_request.clone_from(&last.signed_request);
-    let never = RefusalBody {
-        signed_request: exchange.signed_request.clone(),
-        reason: Reason::NotPermitted.as_str().to_owned(),
-        fields: Vec::new(),
-        rules_digest: permit.rules_digest().to_vec(),
-        directory_digest: permit.directory_digest().to_vec(),
-        refused_at_ms: u64::from(first.leaf.day) * 86_400_000,
-        register_refusal: Vec::new(),
-    };
+    let never = refused_instead(&exchange, &permit, first.leaf.day);
     let (of_rules, mut other_policy) = refused(Reason::NotPermitted);
     other_policy.fields[0].policies.push("another".to_owned());
     let (of_register, mut unsigned) = refused(Reason::DeclaredNotReal);
