@@ -36,6 +36,26 @@ pub struct Args {
     log: LogForm,
 }
 
+/// The online key, with its passphrase from a file if it has one.
+///
+/// # Errors
+/// Where a file cannot be used, or the passphrase is missing or wrong.
+pub fn open_key(key: &Path, passphrase: Option<&Path>) -> Result<SigningKey, Exit> {
+    let file = KeyFile::read(key)?;
+    let passphrase = match passphrase {
+        Some(path) => Some(Passphrase::from_file(path)?),
+        None if file.is_encrypted() => {
+            return Err(Exit::usage(format!(
+                "{} has a passphrase: name its file in publisher.toml: online_passphrase_file = \
+                 \"…\"",
+                key.display()
+            )));
+        }
+        None => None,
+    };
+    Ok(file.open(passphrase.as_ref())?.into_key())
+}
+
 /// Holds the online key.
 pub struct Online {
     publisher: Publisher,
@@ -52,18 +72,7 @@ impl Online {
         let key = config.online_key.as_ref().ok_or_else(|| {
             Exit::usage(format!("{}: name the online key: online_key = \"…\"", path.display()))
         })?;
-        let file = KeyFile::read(key)?;
-        let passphrase = match &config.online_passphrase_file {
-            Some(path) => Some(Passphrase::from_file(path)?),
-            None if file.is_encrypted() => {
-                return Err(Exit::usage(format!(
-                    "{}: the online key has a passphrase: online_passphrase_file = \"…\"",
-                    path.display()
-                )));
-            }
-            None => None,
-        };
-        let key = file.open(passphrase.as_ref())?.into_key();
+        let key = open_key(key, config.online_passphrase_file.as_deref())?;
         Ok(Self { publisher: Publisher::open(&config, clock).await?, key })
     }
 

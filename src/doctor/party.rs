@@ -85,8 +85,18 @@ pub(super) fn secret(chart: &mut Chart, what: &str, path: &Path) {
 
 /// An identity key.
 pub(super) fn key(chart: &mut Chart, what: &str, path: &Path) -> Option<SigningKey> {
+    opened_key(chart, what, path, files::signing_key(path))
+}
+
+/// A key that was read, or not.
+pub(super) fn opened_key(
+    chart: &mut Chart,
+    what: &str,
+    path: &Path,
+    opened: Result<SigningKey, impl std::fmt::Display>,
+) -> Option<SigningKey> {
     secret(chart, what, path);
-    let key = chart.value(files::signing_key(path), "`einmal pki key` makes one")?;
+    let key = chart.value(opened, "put the right file there; `einmal pki key` makes a new key")?;
     chart.ok(format!("{what}: a key of type {}", name(key.public())));
     Some(key)
 }

@@ -13,7 +13,7 @@ use super::{
     party::{self, Own, Pinned},
 };
 use crate::{
-    Exit, adapter as adapters, broker as brokers, cockpit as cockpits, publisher, request,
+    Exit, adapter as adapters, broker as brokers, cockpit as cockpits, online, publisher, request,
 };
 
 const MEND: &str = "mend the configuration; deploy/config holds commented samples";
@@ -249,8 +249,10 @@ pub(super) async fn client(file: &Path, clock: &Clock) -> Chart {
 pub(super) async fn publisher(file: &Path, clock: &Clock) -> Chart {
     let (mut chart, config) = read(file, publisher::read);
     let Some(config) = config else { return chart };
-    let key = config.online_key.as_ref();
-    let key = key.and_then(|path| party::key(&mut chart, "the online key", path));
+    let key = config.online_key.as_ref().and_then(|path| {
+        let opened = online::open_key(path, config.online_passphrase_file.as_deref());
+        party::opened_key(&mut chart, "the online key", path, opened)
+    });
     let files = (&config.tls, config.root.as_path(), config.state.as_path());
     let found = dialler(&mut chart, PeerRole::Operator, files, &config.broker, clock).await;
     if let (Some(key), Some(trust)) = (key, &found.trust) {
