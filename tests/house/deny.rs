@@ -27,6 +27,7 @@ use einmal_protocol::{Digest, Reason, envelope::payload_type, wire::v1::Envelope
 
 use crate::{
     refusals::channel_as,
+    replay::replayed,
     world::{World, ask_of},
 };
 
@@ -257,5 +258,9 @@ async fn all_keys_are_replaced_while_it_runs() {
     let online = einmal::online::Online::open(&config, house.clock.clone()).await;
     online.unwrap_or_else(|exit| panic!("{exit}")).sign().await.unwrap();
     assert_eq!(reason(&client, house, "pay-data").await, None);
+    // What was decided under the old keys comes out again, under the root of its time.
+    let broker = einmal::broker::read(&house.plan.config("broker")).unwrap();
+    let report = replayed(&broker, &[]).await;
+    assert_eq!((report.same, report.differ, report.undecidable), (2, 0, 0), "{report:?}");
     world.house.stop().await;
 }

@@ -35,7 +35,7 @@ use crate::{
 
 const BOTH: [&str; 2] = ["register-authority", "data-protection-officer"];
 
-async fn replayed(config: &BrokerConfig, archives: &[PathBuf]) -> Report {
+pub(crate) async fn replayed(config: &BrokerConfig, archives: &[PathBuf]) -> Report {
     let store = open_ledger::inspect(&config.ledger).await.unwrap();
     let past = past(config, archives).unwrap_or_else(|exit| panic!("{exit}"));
     replay(&*store, past, 0, None).await.unwrap_or_else(|exit| panic!("{exit}"))
@@ -263,7 +263,11 @@ async fn bodies_that_were_changed_differ(config: &BrokerConfig, copy: &Path) {
         assert!(differs.problem.contains(problem), "`{problem}` not in: {}", differs.problem);
         assert!(differs.index == entry.index && report.outcome().is_err());
     }
-    // Another ledger's.
+    // Forgotten in its time is no difference; another ledger's is one.
+    let mut replay = Replay::new(&config.ledger.origin, past());
+    replay.take(&[Entry { body: None, ..first.clone() }]);
+    let report = replay.finish(first.leaf.day + 1);
+    assert!(report.forgotten == 1 && report.outcome().is_ok(), "{report:?}");
     let mut replay = Replay::new("other.example/ledger", past());
     replay.take(std::slice::from_ref(first));
     assert_eq!(replay.finish(0).differ, 1);
