@@ -287,24 +287,10 @@ fn attach(public: &PublicKey, message: &[u8], path: &Path) -> Result<Signature, 
     Ok(Signature { key_id: public.id(), signature })
 }
 
-/// Checks the thresholds of some roles.
-///
-/// # Errors
-/// Names the role that falls short.
-pub fn check(root: &Path, envelope: &Envelope, kind: &str, roles: &[Role]) -> Result<(), Exit> {
-    let root = Root::pinned(&files::envelope(root)?).map_err(Exit::usage)?;
-    root.check_signed(envelope, kind, roles).map_err(Exit::refused)
-}
-
 impl VerifyArgs {
     /// The envelope's file.
     pub fn envelope(&self) -> &Path {
         &self.envelope
-    }
-
-    /// The pinned root's file.
-    pub fn root(&self) -> &Path {
-        &self.root
     }
 
     fn newer_roots(&self) -> Result<Vec<Envelope>, Exit> {

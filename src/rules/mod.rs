@@ -70,7 +70,7 @@ pub async fn run(args: Args) -> Result<(), Exit> {
 fn verify(args: &VerifyArgs) -> Result<(), Exit> {
     let envelope = files::envelope(args.envelope())?;
     let both = [Role::RegisterAuthority, Role::DataProtectionOfficer];
-    documents::check(args.root(), &envelope, payload_type::RULES, &both)?;
+    args.check(&envelope, payload_type::RULES, &both)?;
     let rules = Rules::parse(&envelope.payload).map_err(Exit::refused)?;
     let document = rules.document();
     check_expiry("rules", document.expires_at_ms, Clock::system().now_ms())

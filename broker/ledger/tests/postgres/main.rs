@@ -8,6 +8,8 @@ mod crash;
 #[cfg(test)]
 mod cut;
 #[cfg(test)]
+mod encrypted;
+#[cfg(test)]
 mod fixture;
 #[cfg(test)]
 mod proxy;
