@@ -40,8 +40,9 @@ pub(crate) fn check_names(document: &RulesDocument, policies: &[Policy]) -> Resu
         areas: document.areas.iter().map(|area| area.id.as_str()).collect(),
     };
     for policy in policies {
-        let begins = place_of(&document.policies, policy);
+        // Looked for only where there is something to tell: the text may have megabytes.
         let flaw = |name: &str, problem: String| {
+            let begins = place_of(&document.policies, policy);
             let text = document.policies.get(begins.unwrap_or(0)..).unwrap_or_default();
             let at = text.find(name).map(|inside| begins.unwrap_or(0) + inside).or(begins);
             RulesError::Policies(Flaw::at(format!("policy `{}` {problem}", policy.id()), at))
@@ -55,12 +56,16 @@ pub(crate) fn check_names(document: &RulesDocument, policies: &[Policy]) -> Resu
         // A test that never can be true is as silent as a misspelt entity.
         let conditions = policy.to_json().unwrap_or_default();
         for (attribute, text) in compared(&conditions) {
-            let (known, near) = match attribute {
-                "area" => (names.areas.contains(text), hint(text, names.areas.iter().copied())),
-                "initiation" => (INITIATIONS.contains(&text), hint(text, INITIATIONS.into_iter())),
+            let known = match attribute {
+                "area" => names.areas.contains(text),
+                "initiation" => INITIATIONS.contains(&text),
                 _ => continue,
             };
             if !known {
+                let near = match attribute {
+                    "area" => hint(text, names.areas.iter().copied()),
+                    _ => hint(text, INITIATIONS.into_iter()),
+                };
                 let problem =
                     format!("compares {attribute} with \"{text}\", which it never is{near}");
                 return Err(flaw(&format!("\"{text}\""), problem));
@@ -85,7 +90,8 @@ impl Names<'_> {
         match uid.type_name().to_string().as_str() {
             "Purpose" => check(&self.purposes),
             "EvidenceType" => check(&self.evidence_types),
-            "Field" => check(&self.fields.iter().map(String::as_str).collect()),
+            "Field" if self.fields.contains(id) => Ok(()),
+            "Field" => Err(hint(id, self.fields.iter().map(String::as_str))),
             "AuthorityKind" if self.kinds.is_empty() => {
                 Err(": list the kinds of authorities in the rules (kinds.toml)".to_owned())
             }
