@@ -75,6 +75,20 @@ pub fn check_expiry(what: &'static str, expires_at_ms: u64, now_ms: u64) -> Resu
     Ok(())
 }
 
+/// Whoever signs the steps of a chain may have begun it further back than what is known: then it
+/// must lead over that, or replaced root keys, or one signer of two, could go round it.
+pub(crate) fn no_way_around(
+    what: &'static str,
+    passed: &[Accepted],
+    known: Option<&Accepted>,
+) -> Result<(), ChainError> {
+    let Some(known) = known else { return Ok(()) };
+    match passed.iter().any(|one| one.version == known.version && one != known) {
+        true => Err(ChainError::Fork { what, version: known.version }),
+        false => Ok(()),
+    }
+}
+
 /// Why a version is not accepted.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum ChainError {

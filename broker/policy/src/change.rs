@@ -79,6 +79,21 @@ pub fn check(old: &Rules, new: &Rules) -> Result<Change, ChangeError> {
     }
 }
 
+/// Whether all that citizens read stays: of what the rules speak about, and of every policy but a
+/// `forbid` that is new, which brings its own words.
+pub(crate) fn same_words(old: &Rules, new: &Rules) -> bool {
+    let (before, after) = (old.document(), new.document());
+    before.purposes == after.purposes
+        && before.evidence_types == after.evidence_types
+        && before.areas == after.areas
+        && before.kinds == after.kinds
+        && new.policies().iter().all(|policy| {
+            let id = policy.id().to_string();
+            old.policy(&id)
+                .map_or(policy.effect() == Effect::Forbid, |said| new.policy(&id) == Some(said))
+        })
+}
+
 /// Rules that say something else about themselves than what they do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(

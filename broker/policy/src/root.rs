@@ -128,9 +128,21 @@ impl Root {
     /// Where a version is skipped, or not signed by the thresholds of the one before and of
     /// itself, or the newest has expired.
     pub fn walk(self, newer: &[Envelope], now_ms: u64) -> Result<Self, RootError> {
-        let (_, root) = self.over(newer)?;
+        self.walk_over(newer, now_ms).map(|(_, root)| root)
+    }
+
+    /// As `walk`, and versions and digests of all roots on the way.
+    ///
+    /// # Errors
+    /// As `walk`.
+    pub fn walk_over(
+        self,
+        newer: &[Envelope],
+        now_ms: u64,
+    ) -> Result<(Vec<Accepted>, Self), RootError> {
+        let (passed, root) = self.over(newer)?;
         chain::check_expiry("root", root.document.expires_at_ms, now_ms)?;
-        Ok(root)
+        Ok((passed.into_iter().map(|root| root.accepted).collect(), root))
     }
 
     /// As `walk`, but every root on the way, oldest first and at least this one, and whether or

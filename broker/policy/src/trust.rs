@@ -8,7 +8,7 @@ use einmal_protocol::{Digest, Reason, envelope::payload_type, permit::Permit, wi
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    chain::{Accepted, Candidate, ChainError, check_expiry},
+    chain::{Accepted, Candidate, ChainError, check_expiry, no_way_around},
     change::{self, Change, ChangeError},
     decide::{Question, Refused, decide},
     deny::{self, DenyError, DenyList},
@@ -78,11 +78,12 @@ impl Trust {
         (state, held): (&TrustState, Option<&Self>),
         now_ms: u64,
     ) -> Result<(Self, TrustState), TrustError> {
-        let root = Root::pinned(pinned)?.walk(&documents.roots, now_ms)?;
-        check_root(&root, state.root.as_ref())?;
+        let (passed, root) = Root::pinned(pinned)?.walk_over(&documents.roots, now_ms)?;
+        check_root(&root, &passed, state.root.as_ref())?;
         let known = state.as_far_as_signed_by(&root);
-        let (rules, directory) = signed_under(&root, documents, held)?;
+        let Signed { rules, passed, directory } = signed_under(&root, documents, held)?;
         let accepted_rules = candidate_rules(&rules).accept(known.rules.as_ref(), now_ms)?;
+        no_way_around("rules", &passed, known.rules.as_ref())?;
         let accepted_directory =
             candidate_directory(&directory).accept(known.directory.as_ref(), now_ms)?;
         let mut state = TrustState {
@@ -93,7 +94,8 @@ impl Trust {
             fresh_at_ms: known.fresh_at_ms,
             keys: root.key_ids(),
         };
-        let (deny, fresh_until_ms) = accept_deny(&root, documents, &mut state, held, now_ms)?;
+        let (deny, fresh_until_ms) =
+            accept_deny(&root, (documents, &passed), &mut state, held, now_ms)?;
         let mut this = Self {
             root,
             rules,
@@ -148,7 +150,7 @@ impl Trust {
         let mut newest_lacks = None;
         for root in chain.iter().rev() {
             match signed_under(root, documents, held) {
-                Ok((rules, directory)) => {
+                Ok(Signed { rules, directory, .. }) => {
                     candidate_rules(&rules).accept(None, 0)?;
                     candidate_directory(&directory).accept(None, 0)?;
                     return Ok(Self {
@@ -271,7 +273,11 @@ impl TrustState {
     }
 }
 
-fn check_root(root: &Root, before: Option<&Accepted>) -> Result<(), ChainError> {
+fn check_root(
+    root: &Root,
+    passed: &[Accepted],
+    before: Option<&Accepted>,
+) -> Result<(), ChainError> {
     let Some(before) = before else { return Ok(()) };
     let (got, accepted) = (root.accepted().version, before.version);
     if got < accepted {
@@ -280,7 +286,7 @@ fn check_root(root: &Root, before: Option<&Accepted>) -> Result<(), ChainError> 
     if got == accepted && root.accepted() != before {
         return Err(ChainError::Fork { what: "root", version: got });
     }
-    Ok(())
+    no_way_around("root", passed, Some(before))
 }
 
 fn candidate_rules(rules: &Rules) -> Candidate<'_> {
@@ -304,18 +310,25 @@ fn candidate_directory(directory: &Directory) -> Candidate<'_> {
 }
 
 /// Rules and directory that one root vouches for, and that fit each other.
+struct Signed {
+    rules: Arc<Rules>,
+    /// The rules, and those that they narrow.
+    passed: Vec<Accepted>,
+    directory: Arc<Directory>,
+}
+
 fn signed_under(
     root: &Root,
     documents: &Documents,
     held: Option<&Trust>,
-) -> Result<(Arc<Rules>, Arc<Directory>), TrustError> {
-    let rules = accept_rules(root, &documents.rules, held)?;
+) -> Result<Signed, TrustError> {
+    let (rules, passed) = accept_rules(root, &documents.rules, held)?;
     let directory = accept_directory(root, &documents.directory, held)?;
     let (got, lowest) = (rules.document().version, directory.document().lowest_rules_version);
     if got < lowest {
         return Err(ChainError::Rollback { what: "rules", got, accepted: lowest }.into());
     }
-    Ok((rules, directory))
+    Ok(Signed { rules, passed, directory })
 }
 
 /// Walks from rules that both roles signed over those that only narrow.
@@ -323,12 +336,13 @@ fn accept_rules(
     root: &Root,
     envelopes: &[Envelope],
     held: Option<&Trust>,
-) -> Result<Arc<Rules>, TrustError> {
+) -> Result<(Arc<Rules>, Vec<Accepted>), TrustError> {
     let both = [Role::RegisterAuthority, Role::DataProtectionOfficer];
     if envelopes.len() > RULES_MAX {
         return Err(TrustError::RulesTooMany);
     }
     let mut last: Option<Arc<Rules>> = None;
+    let mut passed = Vec::new();
     for envelope in envelopes {
         let signed = root.check_signed(envelope, payload_type::RULES, &both);
         let one_is_enough = match (&last, signed) {
@@ -357,9 +371,10 @@ fn accept_rules(
         if let Some(before) = before {
             check_change(before, &rules, one_is_enough)?;
         }
+        passed.push(Accepted { version: rules.document().version, digest: digest.to_hex() });
         last = Some(rules);
     }
-    last.ok_or(TrustError::NoRules)
+    Ok((last.ok_or(TrustError::NoRules)?, passed))
 }
 
 /// Granting needs both roles, narrowing needs one; what the rules say of themselves must be so.
@@ -373,10 +388,7 @@ fn check_change(before: &Rules, rules: &Rules, one_is_enough: bool) -> Result<()
     candidate_rules(rules).accept(Some(&accepted), 0)?;
     let found = change::check(before, rules)?;
     // Whoever signs alone may not make rules live longer, nor change what citizens read.
-    let same_words = new.expires_at_ms <= old.expires_at_ms
-        && new.purposes == old.purposes
-        && new.evidence_types == old.evidence_types
-        && new.areas == old.areas;
+    let same_words = new.expires_at_ms <= old.expires_at_ms && change::same_words(before, rules);
     if one_is_enough && !(found == Change::Narrows && same_words) {
         return Err(TrustError::OneSigner);
     }
@@ -400,7 +412,7 @@ fn accept_directory(
 /// The deny list, and until when it counts as the newest.
 fn accept_deny(
     root: &Root,
-    documents: &Documents,
+    (documents, passed): (&Documents, &[Accepted]),
     state: &mut TrustState,
     held: Option<&Trust>,
     now_ms: u64,
@@ -419,6 +431,7 @@ fn accept_deny(
             fresh.check(what, accepted)?;
         }
     }
+    no_way_around("rules", passed, Some(&fresh.rules))?;
     state.fresh_at_ms = fresh.issued_at_ms;
     Ok((deny, fresh.ends_at_ms()))
 }
@@ -474,3 +487,7 @@ mod tests;
 #[cfg(test)]
 #[path = "deny_tests.rs"]
 mod deny_tests;
+
+#[cfg(test)]
+#[path = "fork_tests.rs"]
+mod fork_tests;
