@@ -10,7 +10,8 @@ use einmal_peer::SpiffeId;
 use einmal_policy::Trust;
 use einmal_protocol::{
     Digest, Reason,
-    batch::BatchError,
+    batch::{BatchError, Membership},
+    key::PublicKey,
     request::{Request, RequestError, TimeError, Unverified},
     time::REQUEST_LIFE_MS,
 };
@@ -46,17 +47,10 @@ pub fn authenticate(broker: &Broker, signed_request: &[u8]) -> Result<Authentica
         .directory
         .authority(&unverified.request.authority)
         .ok_or_else(|| Failure::refused(Reason::UnknownAuthority))?;
-    let envelope = Digest::of_parts(&[
-        trust.directory.digest().as_bytes(),
-        unverified.membership.envelope_digest().as_bytes(),
-    ]);
-    if !broker.verified.knows(envelope, now_ms) {
-        unverified
-            .membership
-            .verify(&authority.keys)
-            .map_err(|_| Failure::refused(Reason::BadSignature))?;
-        broker.verified.remember(envelope, now_ms);
-    }
+    broker
+        .verified
+        .check(&unverified.membership, &authority.keys, now_ms)
+        .map_err(|_| Failure::refused(Reason::BadSignature))?;
     let request = unverified.request;
     Ok(Authenticated { request, signed_request: signed_request.to_vec(), trust, now_ms })
 }
@@ -109,6 +103,27 @@ pub struct VerifiedBatches {
 }
 
 impl VerifiedBatches {
+    /// Whether one of these keys signed a batch. Remembered for these keys only: a key that was
+    /// denied since, or left the directory, signs nothing that counts.
+    fn check(
+        &self,
+        membership: &Membership,
+        keys: &[PublicKey],
+        now_ms: u64,
+    ) -> Result<(), BatchError> {
+        let envelope = membership.envelope_digest();
+        let ids: Vec<String> = keys.iter().map(PublicKey::id).collect();
+        let parts: Vec<&[u8]> = std::iter::once(envelope.as_bytes().as_slice())
+            .chain(ids.iter().map(String::as_bytes))
+            .collect();
+        let checked = Digest::of_parts(&parts);
+        if !self.knows(checked, now_ms) {
+            membership.verify(keys)?;
+            self.remember(checked, now_ms);
+        }
+        Ok(())
+    }
+
     fn knows(&self, envelope: Digest, now_ms: u64) -> bool {
         let until = self.until.lock().unwrap_or_else(PoisonError::into_inner);
         until.get(&envelope).is_some_and(|until| now_ms < *until)
@@ -123,5 +138,28 @@ impl VerifiedBatches {
             }
         }
         until.insert(envelope, now_ms.saturating_add(REQUEST_LIFE_MS));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use einmal_protocol::{batch, key::SigningKey};
+
+    use super::*;
+
+    #[test]
+    fn a_batch_is_not_remembered_for_other_keys_than_those_of_now() {
+        let key = |seed: u8| SigningKey::from_seed(&[seed; 32]).unwrap();
+        let signed = batch::sign("office", &[b"request".to_vec()], &key(1)).unwrap().remove(0);
+        let membership = batch::membership(&signed).unwrap();
+        let verified = VerifiedBatches::default();
+        let keys = [key(1).public().clone(), key(2).public().clone()];
+        assert_eq!(verified.check(&membership, &keys, 0), Ok(()));
+        assert_eq!(verified.check(&membership, &keys, 1), Ok(()));
+        assert_eq!(verified.until.lock().unwrap().len(), 1);
+        // The key that signed was denied; or all were.
+        for left in [&keys[1..], &[]] {
+            assert_eq!(verified.check(&membership, left, 2), Err(BatchError::Signature));
+        }
     }
 }
