@@ -11,6 +11,7 @@ use std::{
 
 use einmal_policy::{
     Trust, TrustState,
+    chain::Accepted,
     documents::{self, Documents, Offer},
     freshness::FreshnessError,
     trust::TrustError,
@@ -169,11 +170,23 @@ impl TrustStore {
     fn take(&self, offer: &Offer, now_ms: u64) -> Result<bool, TrustStoreError> {
         let _alone = self.renewing.lock().unwrap_or_else(PoisonError::into_inner);
         let held = self.held();
+        if offer.is_too_much() {
+            return Err(TrustStoreError::TooMuch);
+        }
         let mut documents = held.documents.with(offer);
+        documents.keep_roots_about(&self.pinned);
         if documents == *held.documents {
             return Ok(false);
         }
-        let known = (&held.state, Some(&*held.current));
+        // Another process may remember in the same place, and know more.
+        let state =
+            stored(&self.state_file)?.map_or(held.state.clone(), |s| newest(&held.state, s));
+        if state != held.state {
+            let kept = kept(&self.state_file)?.unwrap_or_default();
+            documents = held.documents.with(&kept.into()).with(offer);
+            documents.keep_roots_about(&self.pinned);
+        }
+        let known = (&state, Some(&*held.current));
         let accepted = accept(&self.pinned, &mut documents, offer, known, now_ms);
         let (trust, state) = accepted?;
         keep(self.archive.as_deref(), &documents)?;
@@ -300,23 +313,25 @@ fn verify(
     state_file: &Path,
     now_ms: u64,
 ) -> Result<Verified, TrustStoreError> {
-    let state = match files::read_if_there(state_file)? {
-        Some(bytes) => {
-            serde_json::from_slice(&bytes).map_err(|error| FileError::new(state_file, error))?
-        }
-        None => TrustState::default(),
-    };
+    if offer.is_too_much() {
+        return Err(TrustStoreError::TooMuch);
+    }
+    let state = stored(state_file)?.unwrap_or_default();
     let kept = kept(state_file)?;
-    // What was accepted and is still good says what newer rules and deny lists change.
+    // What was accepted says what newer rules and deny lists change, although it may have expired
+    // since: or one signer could lift what is denied, once a broker was down for long.
     let before = kept.as_ref().and_then(|documents| {
-        Trust::accept(pinned, documents, (&state, None), now_ms).ok().map(|(trust, _)| trust)
+        let undated = Documents { freshness: None, ..documents.clone() };
+        Trust::accept(pinned, &undated, (&state, None), 0).ok().map(|(trust, _)| trust)
     });
     let mut documents = kept.clone().unwrap_or_default().with(offer);
+    documents.keep_roots_about(pinned);
     let known = (&state, before.as_ref());
     let mut accepted = accept(pinned, &mut documents, offer, known, now_ms);
     if before.is_none() && accepted.is_err() {
         // What was kept is of no use any more, say because another root was pinned since.
         documents = Documents::default().with(offer);
+        documents.keep_roots_about(pinned);
         accepted = Trust::accept(pinned, &documents, (&state, None), now_ms);
     }
     let (trust, state) = accepted?;
@@ -329,6 +344,31 @@ fn keep(archive: Option<&Archive>, documents: &Documents) -> Result<(), FileErro
     archive.keep(documents).inspect_err(|error| {
         tracing::error!(%error, "alarm: accepted documents cannot be archived, so they do not count");
     })
+}
+
+/// What is remembered.
+fn stored(state_file: &Path) -> Result<Option<TrustState>, FileError> {
+    let Some(bytes) = files::read_if_there(state_file)? else { return Ok(None) };
+    let state = serde_json::from_slice(&bytes);
+    state.map(Some).map_err(|error| FileError::new(state_file, error))
+}
+
+/// The newer of each. Versions may go back under a newer root, so that counts first.
+fn newest(held: &TrustState, stored: TrustState) -> TrustState {
+    let version = |one: &Option<Accepted>| one.as_ref().map_or(0, |one| one.version);
+    if version(&held.root) != version(&stored.root) {
+        return if version(&held.root) > version(&stored.root) { held.clone() } else { stored };
+    }
+    let newer = |held: &Option<Accepted>, stored: Option<Accepted>| {
+        if version(&stored) > version(held) { stored } else { held.clone() }
+    };
+    TrustState {
+        rules: newer(&held.rules, stored.rules),
+        directory: newer(&held.directory, stored.directory),
+        deny: newer(&held.deny, stored.deny),
+        fresh_at_ms: held.fresh_at_ms.max(stored.fresh_at_ms),
+        ..held.clone()
+    }
 }
 
 fn documents_file(state_file: &Path) -> PathBuf {
@@ -392,6 +432,9 @@ pub enum TrustStoreError {
     /// Documents not accepted.
     #[error(transparent)]
     Trust(#[from] TrustError),
+    /// More than anybody verifies.
+    #[error("more roots or rules are offered than are verified at once: offer fewer")]
+    TooMuch,
     /// State file.
     #[error(transparent)]
     File(#[from] FileError),
@@ -399,3 +442,7 @@ pub enum TrustStoreError {
     #[error("the documents were not verified to the end")]
     Interrupted,
 }
+
+#[cfg(test)]
+#[path = "trust_tests.rs"]
+mod tests;

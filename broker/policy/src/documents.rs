@@ -12,6 +12,8 @@ use einmal_protocol::{
 };
 use serde::Deserialize;
 
+use crate::{root::ROOTS_MAX, trust::RULES_MAX};
+
 /// Root, rules, directory, deny list and freshness. Not verified.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Documents {
@@ -74,8 +76,27 @@ impl Documents {
                 roots.push(root.clone());
             }
         }
-        roots.sort_by_key(order);
+        roots.sort_by_cached_key(order);
         roots
+    }
+
+    /// Lets go of roots that nobody would verify: those before the pinned one, except what it
+    /// follows by digest. Anybody could have offered them.
+    pub fn keep_roots_about(&mut self, pinned: &Envelope) {
+        let first = order(pinned);
+        let mut follows = previous(pinned);
+        let mut kept: Vec<Envelope> = Vec::with_capacity(self.roots.len());
+        for root in std::mem::take(&mut self.roots).into_iter().rev() {
+            let is_followed = || Some(Digest::of(&root.payload).to_hex()) == follows;
+            if order(&root) >= first {
+                kept.push(root);
+            } else if is_followed() {
+                follows = previous(&root);
+                kept.push(root);
+            }
+        }
+        kept.reverse();
+        self.roots = kept;
     }
 
     /// Digests of all payloads, in the order of the fields: dear to make, for documents may have
@@ -119,7 +140,22 @@ fn order(envelope: &Envelope) -> u64 {
         .map_or(0, |order| order.version.unwrap_or(order.issued_at_ms))
 }
 
+/// The digest of the version before it, as a document says.
+fn previous(envelope: &Envelope) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Previous {
+        previous: Option<String>,
+    }
+    serde_json::from_slice::<Previous>(&envelope.payload).ok()?.previous
+}
+
 impl Offer {
+    /// Whether there are more roots or rules than anybody verifies. To be asked before anything is
+    /// done with an offer: to compare millions of them with each other takes days.
+    pub fn is_too_much(&self) -> bool {
+        self.roots.len() > ROOTS_MAX + 1 || self.rules.len() > RULES_MAX
+    }
+
     /// Whether nothing is offered.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
@@ -158,5 +194,44 @@ impl From<Offer> for GetTrustResponse {
     fn from(offer: Offer) -> Self {
         let Offer { roots, rules, directory, deny, freshness } = offer;
         Self { roots, rules, directory, deny, freshness }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn root(version: u64, previous: Option<&Envelope>, words: &str) -> Envelope {
+        let previous = previous.map(|one| Digest::of(&one.payload).to_hex());
+        let root = json!({
+            "version": version, "previous": previous, "issued_at_ms": 0, "words": words,
+        });
+        Envelope { payload: serde_json::to_vec(&root).unwrap(), ..Envelope::default() }
+    }
+
+    #[test]
+    fn roots_that_nobody_verifies_are_not_kept() {
+        let one = root(1, None, "");
+        let two = root(2, Some(&one), "");
+        let pinned = root(3, Some(&two), "");
+        let four = root(4, Some(&pinned), "");
+        let junk = [1, 2].map(|version| root(version, None, "junk"));
+        let good = vec![one, two, pinned.clone(), four];
+        let roots = [&junk[..1], &good[..2], &junk[1..], &good[2..]].concat();
+        let mut documents = Documents::default().with(&Offer { roots, ..Offer::default() });
+        assert_eq!(documents.roots.len(), 6);
+        documents.keep_roots_about(&pinned);
+        assert_eq!(documents.roots, good);
+    }
+
+    #[test]
+    fn more_than_anybody_verifies_is_too_much() {
+        let many = |count| vec![Envelope::default(); count];
+        assert!(Offer { roots: many(ROOTS_MAX + 2), ..Offer::default() }.is_too_much());
+        assert!(Offer { rules: many(RULES_MAX + 1), ..Offer::default() }.is_too_much());
+        let most = Offer { roots: many(ROOTS_MAX + 1), rules: many(RULES_MAX), ..Offer::default() };
+        assert!(!most.is_too_much());
     }
 }
