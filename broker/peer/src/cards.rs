@@ -12,6 +12,8 @@ use einmal_policy::{
     key_card::{CardError, KeyCard, participant_of},
 };
 use einmal_protocol::{
+    envelope::payload_type,
+    key::PublicKey,
     seal::SealingPublicKey,
     wire::{
         directory::v1::{
@@ -30,7 +32,21 @@ use crate::files::{self, FileError};
 #[derive(Debug)]
 pub struct Cards {
     folder: PathBuf,
-    held: RwLock<HashMap<String, (KeyCard, Envelope)>>,
+    held: RwLock<HashMap<String, Held>>,
+}
+
+#[derive(Debug)]
+struct Held {
+    card: KeyCard,
+    envelope: Envelope,
+    signers: Vec<PublicKey>,
+}
+
+impl Held {
+    /// Whether one who signed it still counts: a key may be denied or replaced.
+    fn counts(&self, keys: &[PublicKey]) -> bool {
+        self.signers.iter().any(|signer| keys.contains(signer))
+    }
 }
 
 impl Cards {
@@ -67,21 +83,35 @@ impl Cards {
         let participant = participant_of(&envelope)?;
         let keys = directory.card_keys(&participant).ok_or(CardsError::Unknown)?;
         let mut held = self.held.write().unwrap_or_else(PoisonError::into_inner);
-        let before = held.get(&participant).map(|(card, _)| card.accepted());
+        // One whose key was denied or replaced binds no more: a thief may have made the highest
+        // version there is.
+        let before = held.get(&participant).filter(|held| held.counts(keys));
+        let before = before.map(|held| held.card.accepted());
         let card = KeyCard::verify(&envelope, &participant, keys, before, now_ms)?;
         let version = card.accepted().version;
         if before != Some(card.accepted()) {
             let path = self.folder.join(format!("{participant}.card"));
             files::replace(&path, &envelope.encode_to_vec())?;
-            held.insert(participant, (card, envelope));
+            let signers =
+                envelope.signers(payload_type::KEY_CARD, keys).map_err(CardError::from)?;
+            let signers = signers.into_iter().cloned().collect();
+            held.insert(participant, Held { card, envelope, signers });
         }
         Ok(version)
     }
 
-    /// The key to seal to.
-    pub fn key(&self, participant: &str, kem: Kem, now_ms: u64) -> Option<SealingPublicKey> {
+    /// The key to seal to, of a card whose signer still counts: it may have been denied since.
+    pub fn key(
+        &self,
+        participant: &str,
+        directory: &Directory,
+        kem: Kem,
+        now_ms: u64,
+    ) -> Option<SealingPublicKey> {
+        let keys = directory.card_keys(participant)?;
         let held = self.held.read().unwrap_or_else(PoisonError::into_inner);
-        held.get(participant).and_then(|(card, _)| card.key_at(kem, now_ms).cloned())
+        let found = held.get(participant).filter(|held| held.counts(keys))?;
+        found.card.key_at(kem, now_ms).cloned()
     }
 
     /// The envelopes of some participants' cards.
@@ -89,7 +119,7 @@ impl Cards {
         let held = self.held.read().unwrap_or_else(PoisonError::into_inner);
         participants
             .iter()
-            .filter_map(|participant| held.get(participant).map(|(_, envelope)| envelope.clone()))
+            .filter_map(|participant| held.get(participant).map(|held| held.envelope.clone()))
             .collect()
     }
 
@@ -104,7 +134,7 @@ impl Cards {
         channel: &Channel,
         now_ms: u64,
     ) -> Result<SealingPublicKey, CardsError> {
-        if let Some(key) = self.key(participant, Kem::XWing, now_ms) {
+        if let Some(key) = self.key(participant, directory, Kem::XWing, now_ms) {
             return Ok(key);
         }
         let request = ListKeyCardsRequest { participants: vec![participant.to_owned()] };
@@ -115,7 +145,7 @@ impl Cards {
         for card in answer.into_inner().cards {
             self.accept(card, directory, now_ms)?;
         }
-        self.key(participant, Kem::XWing, now_ms)
+        self.key(participant, directory, Kem::XWing, now_ms)
             .ok_or_else(|| CardsError::None { participant: participant.to_owned() })
     }
 }
@@ -151,4 +181,62 @@ pub enum CardsError {
         /// Whose.
         participant: String,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use einmal_protocol::{
+        key::SigningKey,
+        wire::v1::{self, SealingKey},
+    };
+    use serde_json::json;
+
+    use super::*;
+
+    fn key(seed: u8) -> SigningKey {
+        SigningKey::from_seed(&[seed; 32]).unwrap()
+    }
+
+    fn directory(seeds: &[u8]) -> Directory {
+        let text = |seed: &u8| einmal_policy::root::KeyText::from(key(*seed).public());
+        let keys: Vec<_> = seeds.iter().map(text).collect();
+        let document = json!({
+            "version": 1, "issued_at_ms": 0, "expires_at_ms": 600, "lowest_rules_version": 1,
+            "operators": [], "authorities": [], "registers": [], "brokers": [], "ledgers": [],
+            "keepers": [{ "id": "keeper", "name": "", "keys": keys }],
+        });
+        Directory::parse(&serde_json::to_vec(&document).unwrap()).unwrap()
+    }
+
+    fn card(version: u64, signer: u8) -> Envelope {
+        let card = v1::KeyCard {
+            participant: "keeper".into(),
+            version,
+            previous_digest: if version > 1 { vec![9; 32] } else { Vec::new() },
+            issued_at_ms: 0,
+            expires_at_ms: 100,
+            keys: vec![SealingKey {
+                kem: Kem::X25519.into(),
+                public_key: vec![9; 32],
+                not_before_ms: 0,
+                not_after_ms: 100,
+            }],
+        };
+        Envelope::sign(payload_type::KEY_CARD, card.encode_to_vec(), &[&key(signer)]).unwrap()
+    }
+
+    #[test]
+    fn a_card_of_a_denied_key_is_sealed_to_no_more_and_binds_no_more() {
+        let folder = std::env::temp_dir().join(format!("einmal-cards-{}", std::process::id()));
+        let _absent = std::fs::remove_dir_all(&folder);
+        let (both, left) = (directory(&[1, 2]), directory(&[2]));
+        let cards = Cards::open(&folder, &both, 0).unwrap();
+        cards.accept(card(u64::MAX, 1), &both, 0).unwrap();
+        assert!(cards.key("keeper", &both, Kem::X25519, 0).is_some());
+        assert!(cards.key("keeper", &left, Kem::X25519, 0).is_none());
+        assert!(cards.accept(card(1, 2), &both, 0).is_err());
+        assert_eq!(cards.accept(card(1, 2), &left, 0).unwrap(), 1);
+        assert!(cards.key("keeper", &left, Kem::X25519, 0).is_some());
+        let _gone = std::fs::remove_dir_all(&folder);
+    }
 }
