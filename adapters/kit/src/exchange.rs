@@ -14,6 +14,7 @@ use einmal_protocol::{
     Digest, Reason,
     commitment::Commitment,
     envelope::payload_type,
+    key::PublicKey,
     leaf::{Leaf, LeafKind, body_bytes},
     permit::Permit,
     person::{Person, PersonError},
@@ -347,7 +348,10 @@ async fn reveal(
     }
     // What was denied since it was decided stays here, though it is logged.
     let newest = shared.trust.current();
-    if newest.not_denied(&Question::from(request)).is_err() || newest.check_time(now_ms).is_err() {
+    if newest.not_denied(&Question::from(request)).is_err()
+        || newest.check_time(now_ms).is_err()
+        || !is_signed_still(&verified, &newest)
+    {
         tracing::warn!(request.id = %request.id, "not revealed: it was denied meanwhile");
         return;
     }
@@ -372,6 +376,22 @@ async fn reveal(
             return;
         }
     }
+}
+
+/// Whether the request is signed by a key of its authority that was not denied meanwhile.
+fn is_signed_still(verified: &Verified, newest: &Trust) -> bool {
+    let Some(authority) = verified.trust.directory.authority(&verified.request.authority) else {
+        return false;
+    };
+    let is_denied =
+        |key: &&PublicKey| newest.deny.as_ref().is_some_and(|d| d.keys().contains(*key));
+    if !authority.keys.iter().any(|key| is_denied(&key)) {
+        return true;
+    }
+    let left: Vec<PublicKey> =
+        authority.keys.iter().filter(|key| !is_denied(key)).cloned().collect();
+    Unverified::parse(&verified.signed_request)
+        .is_ok_and(|request| request.membership.verify(&left).is_ok())
 }
 
 async fn decline(

@@ -160,19 +160,21 @@ impl Client {
     /// The trust that an answer was decided under: the broker may hold newer rules than this
     /// client held when it asked.
     async fn trust_of(&self, prepared: &Prepared, permit: &[u8]) -> Arc<Trust> {
-        let Ok(permit) = Permit::parse(permit) else { return Arc::clone(&prepared.trust) };
+        // The rules of then, and the deny list of now.
+        let of_then = || Arc::new(prepared.trust.with_the_deny_list_of(&self.trust.current()));
+        let Ok(permit) = Permit::parse(permit) else { return of_then() };
         let (rules, directory) = (permit.rules_digest(), permit.directory_digest());
-        if prepared.trust.is_of(rules, directory) {
-            return Arc::clone(&prepared.trust);
-        }
         let find = || self.trust.of_permit(rules, directory, self.clock.now_ms());
         if let Some(trust) = find() {
             return trust;
         }
+        if prepared.trust.is_of(rules, directory) {
+            return of_then();
+        }
         if let Err(status) = self.trust.poll(self.channel.clone(), self.clock.now_ms()).await {
             tracing::warn!(message = status.message(), "the broker does not hand out its trust");
         }
-        find().unwrap_or_else(|| Arc::clone(&prepared.trust))
+        find().unwrap_or_else(of_then)
     }
 
     /// Signs and seals some questions under one signature. Nothing is sent yet.
