@@ -109,12 +109,16 @@ async fn who_is_denied_a_key_or_an_operator_is_nobody() {
     deny(house, &publisher, DenyEntry { operator, ..entry("stop-operator") }).await;
     let refused = reason(&client, house, "birth-certificate").await;
     assert_eq!(refused, Some(Reason::RegisterNotAttached));
-    // The authority's own key.
+    // The authority's own key, also for what it signed before and was answered.
+    let prepared = client.prepare(&[world.ask("wage-tax-data")]).await.unwrap().remove(0);
+    client.send(&prepared).await.unwrap();
     let office = trust.directory.authority("elterngeldstelle-bremen").unwrap();
     let key = Some(office.entry.keys[0].clone());
     deny(house, &publisher, DenyEntry { key, ..entry("stop-key") }).await;
     let refused = reason(&client, house, "pay-data").await;
     assert_eq!(refused, Some(Reason::BadSignature));
+    let again = client.send(&prepared).await.unwrap_err();
+    assert_eq!(again.reason(), Some(Reason::BadSignature), "{again}");
     world.house.stop().await;
 }
 
