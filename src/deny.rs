@@ -63,6 +63,7 @@ struct InitArgs {
 ///   einmal deny add stop-diagnoses --evidence-type disability-status --field diagnosis \
 ///       --reason "wrong data were entered, see ticket 4711" --key keys/emergency.key
 #[derive(clap::Args)]
+#[command(verbatim_doc_comment)]
 #[group(id = "criteria", required = true, multiple = true)]
 struct AddArgs {
     /// A name for the entry; refusals show it.

@@ -104,15 +104,23 @@ impl Publisher {
         Ok(Self { trust: Arc::new(trust), clock, tls, trust_domain, first, address })
     }
 
-    /// Asks the broker for what is newer.
+    /// Asks every broker of the directory for what is newer, so that none can withhold it alone.
     ///
     /// # Errors
-    /// Where it does not answer.
+    /// Where none answers.
     pub async fn poll(&self) -> Result<bool, Exit> {
-        let polled = self.trust.poll(self.first.clone(), self.clock.now_ms()).await;
-        polled.map_err(|status| {
-            Exit::unavailable(format!("the broker does not answer: {}", status.message()))
-        })
+        let (mut changed, mut answered) = (false, false);
+        let mut problem = String::new();
+        for (broker, channel) in self.brokers()? {
+            match self.trust.poll(channel, self.clock.now_ms()).await {
+                Ok(newer) => (changed, answered) = (changed | newer, true),
+                Err(status) => problem = format!("{broker}: {}", status.message()),
+            }
+        }
+        match answered {
+            true => Ok(changed),
+            false => Err(Exit::unavailable(format!("no broker answers; {problem}"))),
+        }
     }
 
     /// Verifies newer documents here, then gives them to every broker of the directory.

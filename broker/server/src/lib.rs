@@ -11,6 +11,7 @@ pub mod forget;
 pub mod metrics;
 pub mod notice;
 pub mod open_ledger;
+pub mod publishers;
 pub mod quota;
 mod receipts;
 pub mod refusal;
@@ -53,8 +54,8 @@ pub struct Broker {
     pub in_flight: Arc<Semaphore>,
     /// How many may read bodies at once.
     pub readers: Arc<Semaphore>,
-    /// How many may publish documents at once.
-    pub publishers: Arc<Semaphore>,
+    /// Who is publishing documents.
+    pub publishers: publishers::Publishers,
     /// Set once this broker is about to stop.
     pub draining: AtomicBool,
     /// All limits.

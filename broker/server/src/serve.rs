@@ -46,6 +46,7 @@ use crate::{
     forget,
     metrics::Metrics,
     open_ledger as opening,
+    publishers::Publishers,
     quota::Quota,
     services::{
         directory::DirectoryRoom, evidence::Evidence, ledger::LedgerRoom, register::RegisterRoom,
@@ -57,8 +58,6 @@ use crate::{
 const STREAMS_MAX: u32 = 1_000;
 /// Keepers and auditors that read bodies at once.
 const READERS_MAX: usize = 16;
-/// Documents that are verified at once; one takes seconds of one core.
-const PUBLISHERS_MAX: usize = 2;
 const HEADERS_MAX: u32 = 16 * 1024;
 /// A commitment is the longest message of an adapter.
 const ATTACH_MAX: usize = 512 * 1024;
@@ -109,7 +108,7 @@ pub async fn start(config: &BrokerConfig, clock: Clock) -> Result<Running, Serve
         quota: Quota::new(config.limits.refusals_per_minute),
         in_flight: Arc::new(Semaphore::new(config.limits.in_flight_max)),
         readers: Arc::new(Semaphore::new(READERS_MAX)),
-        publishers: Arc::new(Semaphore::new(PUBLISHERS_MAX)),
+        publishers: Publishers::default(),
         draining: AtomicBool::new(false),
         limits: config.limits.clone(),
         metrics: Metrics::default(),

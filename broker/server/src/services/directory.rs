@@ -51,7 +51,7 @@ impl DirectoryService for DirectoryRoom {
         // Anybody of the trust domain: what counts is who signed it.
         let caller = caller::of(&request)?;
         let broker = &self.0;
-        let Ok(_place) = Arc::clone(&broker.publishers).try_acquire_owned() else {
+        let Some(_place) = broker.publishers.enter(&caller.id) else {
             return Err(Failure::refused(Reason::BrokerBusy).into());
         };
         let offer = request.into_inner().into();
