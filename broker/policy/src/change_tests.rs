@@ -10,7 +10,7 @@ use crate::{
     Directory, Question,
     decide::{
         explain,
-        tests::{OPEN, parse, small},
+        tests::{OPEN, parse, small, with},
     },
     root::KeyText,
 };
@@ -67,12 +67,7 @@ fn what_counts_and_what_does_not() {
     let good = small(OPEN);
     let old = parse(&good).unwrap();
     for (pointer, value, expected) in cases {
-        let mut changed = good.clone();
-        let (parent, key) = pointer.rsplit_once('/').unwrap();
-        match changed.pointer_mut(pointer) {
-            Some(place) => *place = value,
-            None => changed.pointer_mut(parent).unwrap()[key] = value,
-        }
+        let changed = with(&good, pointer, value);
         assert_eq!(class(&old, &parse(&changed).unwrap()), expected, "{pointer}");
     }
 }

@@ -296,6 +296,17 @@ pub(crate) fn small(policies: &str) -> Value {
     })
 }
 
+/// A document with another value at a JSON pointer, whether there was one or not.
+pub(crate) fn with(document: &Value, pointer: &str, value: Value) -> Value {
+    let mut changed = document.clone();
+    let (parent, key) = pointer.rsplit_once('/').unwrap();
+    match changed.pointer_mut(pointer) {
+        Some(place) => *place = value,
+        None => changed.pointer_mut(parent).unwrap()[key] = value,
+    }
+    changed
+}
+
 pub(crate) fn parse(rules: &Value) -> Result<Rules, RulesError> {
     Rules::parse(&serde_json::to_vec(rules).unwrap())
 }

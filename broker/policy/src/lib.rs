@@ -24,6 +24,7 @@ pub mod root;
 pub mod rules;
 pub mod rules_document;
 mod rules_error;
+mod scope;
 mod slice;
 pub mod trust;
 pub mod vocabulary;

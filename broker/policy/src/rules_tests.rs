@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::decide::tests::{OPEN, parse, small};
+use crate::decide::tests::{OPEN, parse, small, with};
 
 #[test]
 fn policies_that_are_not_sound_are_not_loaded() {
@@ -113,13 +113,7 @@ fn documents_that_are_not_sound_are_not_loaded() {
     good["tests"] = test("name", json!("good"));
     assert!(parse(&good).is_ok());
     for (pointer, value, expected) in cases {
-        let mut rules = good.clone();
-        let (parent, key) = pointer.rsplit_once('/').unwrap();
-        match rules.pointer_mut(pointer) {
-            Some(place) => *place = value,
-            None => rules.pointer_mut(parent).unwrap()[key] = value,
-        }
-        let error = parse(&rules).unwrap_err().to_string();
+        let error = parse(&with(&good, pointer, value)).unwrap_err().to_string();
         assert!(error.contains(expected), "{pointer}: {error}");
     }
     let bytes = serde_json::to_vec(&good).unwrap();

@@ -11,8 +11,7 @@ use std::collections::{HashMap, HashSet};
 
 use cedar_policy::{
     Authorizer, Context, Decision, Entities, Entity, EntityId, EntityTypeName, EntityUid, Policy,
-    PolicySet, PrincipalConstraint, Request as CedarRequest, ResourceConstraint,
-    RestrictedExpression, Schema,
+    PolicySet, Request as CedarRequest, RestrictedExpression, Schema,
 };
 use einmal_protocol::wire::v1::Initiation;
 use serde_json::json;
@@ -20,6 +19,7 @@ use serde_json::json;
 use crate::{
     decide::{Asker, FieldDecision, PolicyFailure, Question},
     rules_document::{EvidenceType, Purpose, RulesDocument},
+    scope::{concerns, evidence_type_of},
 };
 
 /// The types of the schema that the decision itself names, and its one action.
@@ -84,7 +84,7 @@ impl Index {
             .collect();
         for (number, policy) in policies.iter().enumerate() {
             let literals = policy.entity_literals();
-            match names.evidence_type_of(policy) {
+            match evidence_type_of(policy) {
                 Some(only) => {
                     if let Some(group) = groups.get_mut(&only) {
                         group.add(number, &literals, &names);
@@ -144,23 +144,6 @@ impl Group {
 }
 
 impl Names {
-    /// The one evidence type that a policy's scope is about; none where it is open, or names what
-    /// later rules may bring: no policy is left out by mistake.
-    fn evidence_type_of(&self, policy: &Policy) -> Option<String> {
-        let named = match policy.resource_constraint() {
-            ResourceConstraint::Any | ResourceConstraint::Is(_) => return None,
-            ResourceConstraint::Eq(named)
-            | ResourceConstraint::In(named)
-            | ResourceConstraint::IsIn(_, named) => named,
-        };
-        let id = named.id().unescaped();
-        match named.type_name() {
-            kind if *kind == self.evidence_type => Some(id.to_owned()),
-            kind if *kind == self.field => id.split_once('/').map(|(kind, _)| kind.to_owned()),
-            _ => None,
-        }
-    }
-
     /// The purposes that a policy speaks about, where its first condition begins with
     /// `context.purpose == Purpose::"…"` or `context.purpose in Purpose::"…"`. Where that is false
     /// Cedar looks no further, so nothing after it can fail either. Said in any other place or
@@ -186,22 +169,6 @@ impl Names {
         }
         let id = named.get("id")?.as_str()?.to_owned();
         Some(if exact { Bound::Only(id) } else { Bound::Under(id) })
-    }
-
-    /// Whether the scope of a policy lets it speak about an asker.
-    fn concerns(&self, policy: &Policy, asker: Asker<'_>) -> bool {
-        let named = match policy.principal_constraint() {
-            PrincipalConstraint::Any | PrincipalConstraint::Is(_) => return true,
-            PrincipalConstraint::Eq(named)
-            | PrincipalConstraint::In(named)
-            | PrincipalConstraint::IsIn(_, named) => named,
-        };
-        let id = named.id().unescaped();
-        match named.type_name() {
-            kind if *kind == self.authority => id == asker.authority,
-            kind if *kind == self.authority_kind => asker.kinds.iter().any(|kind| kind == id),
-            _ => true,
-        }
     }
 
     /// An evidence type with its fields, in order.
@@ -309,7 +276,7 @@ impl Slice {
             .iter()
             .filter(|number| index.speaks_about(**number, purpose))
             .filter_map(|number| policies.get(*number))
-            .filter(|policy| names.concerns(policy, asker));
+            .filter(|policy| concerns(policy, asker));
         let policies = PolicySet::from_policies(reaching.cloned()).map_err(PolicyFailure::new)?;
 
         let this = uid(&names.authority, asker.authority);

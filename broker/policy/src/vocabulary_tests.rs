@@ -5,18 +5,12 @@ use serde_json::{Value, json};
 
 use crate::{
     Rules,
-    decide::tests::{OPEN, parse, small},
+    decide::tests::{OPEN, parse, small, with},
     rules::RulesError,
 };
 
 fn assert_refused(pointer: &str, value: Value, expected: &str) {
-    let mut rules = small(OPEN);
-    let (parent, key) = pointer.rsplit_once('/').unwrap();
-    match rules.pointer_mut(pointer) {
-        Some(place) => *place = value,
-        None => rules.pointer_mut(parent).unwrap()[key] = value,
-    }
-    let error = parse(&rules).unwrap_err().to_string();
+    let error = parse(&with(&small(OPEN), pointer, value)).unwrap_err().to_string();
     assert!(error.contains(expected), "{pointer}: {error}");
 }
 
