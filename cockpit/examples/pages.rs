@@ -28,6 +28,8 @@ async fn main() {
     house.log_made(&made);
     house.report(&made, Use::Used, 1);
     house.refusal(&residence, "NOT_PERMITTED");
+    residence.at_ms += 60_000;
+    house.refusal(&residence, "DENIED");
     let mut lie = Ask::about(&canary());
     lie.records = vec![(by_number(&other()), SubjectRole::Asked)];
     house.exchange(&lie);

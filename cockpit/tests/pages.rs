@@ -110,6 +110,19 @@ async fn world() -> (House, Router) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_the_deny_list_refused_is_said_in_plain_words() {
+    let mut house = House::build().await;
+    house.refusal(&Ask::about(&canary()), "DENIED");
+    house.catch_up().await.unwrap();
+    let router = router(words::pages(&house));
+    let mut browser = Browser::new(&router);
+    browser.log_in(&canary()).await;
+    let detail = browser.get("/zugriffe/0").await.text;
+    let sentence = "Abgelehnt, nichts übermittelt. Solche Abfragen sind zurzeit gesperrt.";
+    assert!(detail.contains(sentence), "{detail}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_citizen_logs_in_reads_and_logs_out() {
     let (_house, router) = world().await;
     let mut browser = Browser::new(&router);

@@ -304,6 +304,11 @@ impl Teller<'_> {
                     "Das Amt darf das nicht fragen.",
                 )
             }
+            Some(Reason::Denied) => self.lang.pick(
+                "Solche Abfragen sind zurzeit gesperrt.",
+                "Such requests are blocked at the moment.",
+                "Solche Fragen sind gerade verboten.",
+            ),
             Some(Reason::BadCheckDigit | Reason::QueryNotLawful | Reason::PersonNotOpened) => {
                 self.lang.pick(
                     "Die Angaben zur Person waren falsch oder unvollständig.",
