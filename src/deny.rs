@@ -57,13 +57,10 @@ struct InitArgs {
 }
 
 /// Forbids every request that fits all that you name, at once and everywhere.
-///
-/// Example: no office may fetch diagnoses any more.
-///
-///   einmal deny add stop-diagnoses --evidence-type disability-status --field diagnosis \
-///       --reason "wrong data were entered, see ticket 4711" --key keys/emergency.key
 #[derive(clap::Args)]
-#[command(verbatim_doc_comment)]
+#[command(after_help = "Example, no office may fetch diagnoses any more:\n  \
+    einmal deny add stop-diagnoses --evidence-type disability-status --field diagnosis \\\n    \
+    --reason \"wrong data were entered, see ticket 4711\" --key keys/emergency.key")]
 #[group(id = "criteria", required = true, multiple = true)]
 struct AddArgs {
     /// A name for the entry; refusals show it.
