@@ -14,6 +14,7 @@ use std::{
     io::{self, Read, Seek, SeekFrom, Write},
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
+    sync::atomic::{AtomicU64, Ordering},
 };
 
 use einmal_protocol::Digest;
@@ -33,12 +34,23 @@ pub(crate) struct Memory {
 }
 
 impl Memory {
-    /// Creates an empty memory where there is no file yet.
+    /// Creates an empty memory where there is no file yet. Where another process was a moment
+    /// faster, its memory is opened: what it holds by then is not known here, so the first
+    /// [`Memory::write`] gives it back to be compared.
     pub(crate) fn create(path: &Path) -> Result<Self, MemoryError> {
-        let mut file = OpenOptions::new().read(true).write(true).create_new(true).open(path)?;
-        file.write_all(&[0; 2 * SLOT])?;
-        file.sync_all()?;
-        sync_folder(path)?;
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        // It gets its name when it is whole: what another process writes into it is then never
+        // written over by the zeros of this one.
+        let beside = path.with_extension(format!("new-{}-{count}", std::process::id()));
+        let named = write_zeros(&beside).and_then(|()| std::fs::hard_link(&beside, path));
+        let _best_effort = std::fs::remove_file(&beside);
+        match named {
+            Ok(()) => sync_folder(path)?,
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error.into()),
+        }
+        let file = OpenOptions::new().read(true).write(true).open(path)?;
         Ok(Self { path: path.to_owned(), file, known: None })
     }
 
@@ -97,6 +109,12 @@ impl Memory {
         self.file.unlock()?;
         done
     }
+}
+
+fn write_zeros(path: &Path) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create_new(true).open(path)?;
+    file.write_all(&[0; 2 * SLOT])?;
+    file.sync_all()
 }
 
 fn write(file: &mut File, newest: Option<(u64, String)>, note: &str) -> Result<(), MemoryError> {
@@ -230,5 +248,37 @@ mod tests {
         assert_eq!(memory.write("four"), Ok(None));
         assert_eq!(note(&path), Ok(Some("four".to_owned())));
         std::fs::remove_file(&path).unwrap();
+    }
+
+    /// Brokers of one machine may start on a new ledger at one moment.
+    #[test]
+    fn those_who_create_it_at_once_share_it_and_lose_nothing() {
+        let folder = std::env::temp_dir().join(format!("einmal-memories-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        for round in 0..50 {
+            let path = folder.join(round.to_string());
+            let start = std::sync::Barrier::new(4);
+            std::thread::scope(|scope| {
+                for size in 1..=4 {
+                    let (path, start) = (&path, &start);
+                    scope.spawn(move || {
+                        start.wait();
+                        let mut memory = Memory::create(path).unwrap();
+                        let note = format!("origin\n{size}\nroot of {size}\n");
+                        while let Some(held) = memory.write(&note).unwrap() {
+                            if size_of(&held) > size {
+                                break;
+                            }
+                            memory.compared(held);
+                        }
+                    });
+                }
+            });
+            let held = note(&path).unwrap().expect("something was remembered");
+            assert_eq!(size_of(&held), 4, "round {round}");
+        }
+        let left = std::fs::read_dir(&folder).unwrap().count();
+        assert_eq!(left, 50, "nothing lies about");
+        std::fs::remove_dir_all(&folder).unwrap();
     }
 }
