@@ -8,7 +8,7 @@
     reason = "a test that meets the unexpected must fail; clippy knows only functions marked as tests"
 )]
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use einmal_protocol::{
     Digest, RequestId, batch,
@@ -21,7 +21,7 @@ use einmal_protocol::{
     merkle,
     note::{Checkpoint, LedgerKey},
     pad,
-    permit::Permit,
+    permit::{Grants, Permit},
     person::{Person, idnr_is_valid, is_date},
     receipt::{self, Proven},
     record,
@@ -152,7 +152,7 @@ fn commit(key: &SigningKey, payload: Vec<u8>) -> Vec<u8> {
 fn permit() -> Permit {
     let grant = FieldGrant { field: "birth_date".into(), policies: vec!["beeg-1".into()] };
     let [request, rules, directory] = [b"request".as_slice(), b"rules", b"dir"].map(Digest::of);
-    Permit::new(request, rules, directory, vec![grant], true)
+    Permit::new(request, rules, directory, Arc::new(Grants::new(vec![grant], true)))
 }
 
 /// The checkpoint seen before, a receipt for the eighth leaf, and that leaf.

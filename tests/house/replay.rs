@@ -3,7 +3,10 @@
 //! and a restart, from the archive alone. What was changed since is found (PURPOSE-BOUND,
 //! SIGNED-ALL-THE-WAY).
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use einmal::{
     broker,
@@ -18,7 +21,7 @@ use einmal_protocol::{
     Digest, Reason,
     envelope::payload_type,
     leaf::{Leaf, LeafKind, body_bytes},
-    permit::Permit,
+    permit::{Grants, Permit},
     time::{DAY_MS, day_of},
     wire::{
         directory::v1::GetTrustResponse,
@@ -224,7 +227,8 @@ async fn bodies_that_were_changed_differ(config: &BrokerConfig, copy: &Path) {
         let mut changed = exchange.clone();
         let digest = permit.request_digest();
         let directory = permit.directory_digest();
-        changed.permit = Permit::new(digest, rules, directory, fields, crosses).bytes().to_vec();
+        let grants = Arc::new(Grants::new(fields, crosses));
+        changed.permit = Permit::new(digest, rules, directory, grants).bytes().to_vec();
         entry_of(body::Kind::Exchange(changed), first, first.leaf.day)
     };
     let (rules, fields) = (permit.rules_digest(), permit.fields().to_vec());

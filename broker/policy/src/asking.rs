@@ -32,6 +32,7 @@ pub fn explain_as(
 ) -> Result<Explanation, Refused> {
     let Asking { authority, area, kinds } = asking;
     ask(rules, Asker { authority, area, kinds }, register_area, question)
+        .map(|decided| decided.explanation.clone())
 }
 
 /// Whether a policy's scope lets it speak about this asker and evidence type.

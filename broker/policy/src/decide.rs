@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use einmal_protocol::{
     Digest, Reason,
-    permit::Permit,
+    permit::{Grants, Permit},
     request::Request,
     wire::v1::{FieldGrant, FieldRefusal, Initiation},
 };
@@ -118,22 +118,13 @@ pub fn decide(
     question: &Question,
     request: Digest,
 ) -> Result<Permit, Refused> {
-    let explanation = explain(rules, directory, question)?;
-    let refused: Vec<FieldRefusal> = explanation
-        .fields
-        .iter()
-        .filter(|field| !field.permitted)
-        .map(|field| FieldRefusal { field: field.field.clone(), policies: field.policies.clone() })
-        .collect();
-    if !refused.is_empty() {
-        return Err(Refused { reason: Reason::NotPermitted, fields: refused });
+    let decided = decided(rules, directory, question)?;
+    match &decided.outcome {
+        Ok(grants) => {
+            Ok(Permit::new(request, rules.digest(), directory.digest(), Arc::clone(grants)))
+        }
+        Err(fields) => Err(Refused { reason: Reason::NotPermitted, fields: fields.clone() }),
     }
-    let grants = explanation
-        .fields
-        .into_iter()
-        .map(|field| FieldGrant { field: field.field, policies: field.policies })
-        .collect();
-    Ok(Permit::new(request, rules.digest(), directory.digest(), grants, explanation.crosses_areas))
 }
 
 /// Answers a question field by field, without collapsing it.
@@ -145,6 +136,45 @@ pub fn explain(
     directory: &Directory,
     question: &Question,
 ) -> Result<Explanation, Refused> {
+    decided(rules, directory, question).map(|decided| decided.explanation.clone())
+}
+
+/// A question's whole answer, and what a permit or a refusal says of it: made once, and shared by
+/// all questions that no policy tells apart.
+#[derive(Debug)]
+pub(crate) struct Decided {
+    pub(crate) explanation: Explanation,
+    outcome: Result<Arc<Grants>, Vec<FieldRefusal>>,
+}
+
+impl Decided {
+    fn new(explanation: Explanation) -> Self {
+        let fields = explanation.fields.iter();
+        let refused: Vec<FieldRefusal> = fields
+            .clone()
+            .filter(|field| !field.permitted)
+            .map(|field| FieldRefusal {
+                field: field.field.clone(),
+                policies: field.policies.clone(),
+            })
+            .collect();
+        let grant = |field: &FieldDecision| FieldGrant {
+            field: field.field.clone(),
+            policies: field.policies.clone(),
+        };
+        let outcome = match refused.is_empty() {
+            true => Ok(Grants::new(fields.map(grant).collect(), explanation.crosses_areas).into()),
+            false => Err(refused),
+        };
+        Self { explanation, outcome }
+    }
+}
+
+fn decided(
+    rules: &Rules,
+    directory: &Directory,
+    question: &Question,
+) -> Result<Arc<Decided>, Refused> {
     let authority = directory.authority(&question.authority).ok_or(Reason::UnknownAuthority)?;
     let register = directory.register(&question.register).ok_or(Reason::UnknownRegister)?;
     if !register.entry.evidence_types.contains(&question.evidence_type) {
@@ -163,12 +193,12 @@ pub(crate) fn ask(
     asker: Asker<'_>,
     register_area: &str,
     question: &Question,
-) -> Result<Explanation, Refused> {
+) -> Result<Arc<Decided>, Refused> {
     let group = rules.group(&question.evidence_type).ok_or(Reason::UnknownEvidenceType)?;
     let crosses_areas = asker.area != register_area;
     let key = Key::new(group, asker, question, crosses_areas);
     if let Some(known) = rules.memory().decisions.find(key.of_decision()) {
-        return Ok(Explanation::clone(&known));
+        return Ok(known);
     }
     let kind = rules.evidence_type(&question.evidence_type).ok_or(Reason::UnknownEvidenceType)?;
     let purpose = rules.leaf_purpose(&question.purpose).ok_or(Reason::UnknownPurpose)?;
@@ -181,12 +211,12 @@ pub(crate) fn ask(
         .and_then(|slice| slice.decide(question, crosses_areas))
         .map_err(|_| Reason::PolicyError)?;
     purpose.restrict(question, &mut fields);
-    let explanation = Explanation { crosses_areas, fields };
+    let decided = Arc::new(Decided::new(Explanation { crosses_areas, fields }));
     // More fields than there are repeat some, and there is no end of such questions.
     if question.fields.len() <= kind.fields.len() {
-        rules.memory().decisions.keep(key.of_decision(), Arc::new(explanation.clone()));
+        rules.memory().decisions.keep(key.of_decision(), Arc::clone(&decided));
     }
-    Ok(explanation)
+    Ok(decided)
 }
 
 /// Runs one of the rules' own tests.
@@ -215,9 +245,9 @@ pub fn run_test(rules: &Rules, test: &RuleTest) -> Result<(), RulesError> {
         idnr_used: test.idnr_used,
     };
     let refused: Vec<String> = match ask(rules, asker, &test.register_area, &question) {
-        Ok(explanation) => {
-            let refused = explanation.fields.into_iter().filter(|field| !field.permitted);
-            refused.map(|field| field.field).collect()
+        Ok(decided) => {
+            let refused = decided.explanation.fields.iter().filter(|field| !field.permitted);
+            refused.map(|field| field.field.clone()).collect()
         }
         // A name that does not exist is a mistake in the test, whatever it expects.
         Err(refused) => return Err(failed(refused.reason.message().to_owned())),

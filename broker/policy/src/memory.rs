@@ -7,7 +7,7 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
-use crate::{decide::Explanation, slice::Slice};
+use crate::{decide::Decided, slice::Slice};
 
 /// Slices kept, about 36 KiB each.
 const SLICES_KEPT: usize = 4096;
@@ -18,7 +18,7 @@ const DECISIONS_KEPT: usize = 32_768;
 #[derive(Debug)]
 pub(crate) struct Memory {
     pub(crate) slices: Shelf<Slice>,
-    pub(crate) decisions: Shelf<Explanation>,
+    pub(crate) decisions: Shelf<Decided>,
 }
 
 impl Default for Memory {

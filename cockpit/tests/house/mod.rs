@@ -31,7 +31,7 @@ use einmal_protocol::{
     leaf::{Leaf, LeafKind, body_bytes},
     merkle::Edge,
     note::{Checkpoint, LedgerKey},
-    permit::Permit,
+    permit::{Grants, Permit},
     record::{ASKED_SIZE, USE_SIZE, seal, seal_access},
     seal::{Aad, SealKind, SealingPrivateKey, SealingPublicKey},
     time::{DAY_MS, day_of},
@@ -303,8 +303,7 @@ impl House {
             digest,
             Digest::of(b"rules"),
             Digest::of(b"directory"),
-            grants.collect(),
-            true,
+            Arc::new(Grants::new(grants.collect(), true)),
         );
         let (commitment, plain_digests) = self.commit(ask, digest, permit.digest(), &keeper);
         Made {
