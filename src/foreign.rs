@@ -10,8 +10,8 @@ use std::{
 use einmal_ledger::{
     DirSource, Fetching, ForeignError, ForeignReport, SourceError, TileSource, verify_tiles,
 };
+use einmal_peer::http::{HttpClient, HttpOptions};
 use einmal_protocol::note::LedgerKey;
-use einmal_witness::{HttpClient, HttpOptions};
 
 use crate::Exit;
 

@@ -11,6 +11,7 @@ pub mod dial;
 pub mod expiry;
 pub mod files;
 pub mod hand_in;
+pub mod http;
 pub mod identity;
 pub mod keyfile;
 pub mod listen;

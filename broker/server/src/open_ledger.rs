@@ -9,8 +9,9 @@ use einmal_ledger::{
     store::{Pending, Store},
 };
 use einmal_peer::files;
+use einmal_peer::http::{HttpClient, HttpOptions};
 use einmal_protocol::{Digest, cosignature::WitnessKey, key::SigningKey};
-use einmal_witness::{HttpClient, HttpOptions, WitnessAnswer, WitnessClient};
+use einmal_witness::{WitnessAnswer, WitnessClient};
 
 use crate::config::LedgerSection;
 

@@ -3,14 +3,11 @@
 
 use std::sync::Arc;
 
+use einmal_peer::http::{HttpAnswer, HttpClient, HttpError};
 use einmal_protocol::{Digest, note::NOTE_MAX, note::decimal};
 use http::StatusCode;
 
-use crate::{
-    http::{HttpAnswer, HttpClient, HttpError},
-    request::AddCheckpoint,
-    state::name_of,
-};
+use crate::{request::AddCheckpoint, state::name_of};
 
 /// What a witness says of its refusals is shown up to here, in bytes.
 const TEXT_MAX: usize = 300;

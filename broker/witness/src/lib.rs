@@ -8,7 +8,6 @@
 
 mod client;
 mod config;
-mod http;
 mod request;
 mod serve;
 mod state;
@@ -16,7 +15,6 @@ mod witness;
 
 pub use client::{ClientError, WitnessAnswer, WitnessClient};
 pub use config::{LogConfig, WitnessConfig};
-pub use http::{HttpAnswer, HttpClient, HttpError, HttpOptions};
 pub use request::{AddCheckpoint, BODY_MAX, Malformed, PROOF_MAX};
 pub use serve::{Running, router, start};
 pub use state::StateError;

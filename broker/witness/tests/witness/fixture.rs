@@ -11,6 +11,7 @@ use std::{
 };
 
 use einmal_peer::Clock;
+use einmal_peer::http::HttpClient;
 use einmal_protocol::{
     Digest,
     cosignature::WitnessKey,
@@ -18,9 +19,7 @@ use einmal_protocol::{
     merkle::{self, leaf_hash},
     note::{Checkpoint, LedgerKey},
 };
-use einmal_witness::{
-    HttpClient, LogConfig, Running, StartError, WitnessClient, WitnessConfig, start,
-};
+use einmal_witness::{LogConfig, Running, StartError, WitnessClient, WitnessConfig, start};
 
 pub(crate) const ORIGIN: &str = "einmal.example/l";
 pub(crate) const NOW_S: u64 = 1_795_372_800;

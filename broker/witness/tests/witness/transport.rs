@@ -3,7 +3,8 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use einmal_witness::{HttpClient, HttpError, HttpOptions, WitnessClient};
+use einmal_peer::http::{HttpClient, HttpError, HttpOptions};
+use einmal_witness::WitnessClient;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls::{RootCertStore, ServerConfig, pki_types::PrivateKeyDer};
 use tokio::{
@@ -34,7 +35,7 @@ async fn says(answer: &'static str, keep: bool) -> SocketAddr {
 }
 
 fn quick() -> HttpClient {
-    HttpClient::new(HttpOptions { deadline: Duration::from_millis(500), authorities: None })
+    HttpClient::new(HttpOptions { deadline: Duration::from_millis(500), ..HttpOptions::default() })
 }
 
 #[tokio::test(flavor = "multi_thread")]

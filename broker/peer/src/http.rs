@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: EUPL-1.2
-//! A small HTTP client for logs and witnesses: GET and POST, a deadline and a size limit on each,
-//! connections kept open, redirects not followed, compression not asked for.
+//! A small HTTP client: a deadline and a size limit on each request, connections kept open,
+//! redirects not followed, compression not asked for.
 
 use std::{
     collections::HashMap,
@@ -8,14 +8,17 @@ use std::{
     time::Duration,
 };
 
-use http::{Method, Request, StatusCode, Uri, header};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::{
     body::{Bytes, Incoming},
     client::conn::http1::{SendRequest, handshake},
 };
 use hyper_util::rt::TokioIo;
-use rustls::{ClientConfig, RootCertStore, pki_types::ServerName};
+use rustls::{
+    ClientConfig, RootCertStore,
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName},
+};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
@@ -27,18 +30,33 @@ use tokio_rustls::TlsConnector;
 const IDLE_MAX: usize = 8;
 
 /// How an [`HttpClient`] behaves.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct HttpOptions {
     /// A request ends after this long, connecting included.
     pub deadline: Duration,
     /// Whose certificates count; the system's authorities where nothing is said.
     pub authorities: Option<RootCertStore>,
+    /// Own certificate chain and its key, shown to servers that ask for one.
+    pub identity: Option<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)>,
 }
 
 impl Default for HttpOptions {
     fn default() -> Self {
-        Self { deadline: Duration::from_secs(10), authorities: None }
+        Self { deadline: Duration::from_secs(10), authorities: None, identity: None }
     }
+}
+
+/// A request.
+#[derive(Clone, Debug)]
+pub struct HttpRequest<'a> {
+    /// What is done.
+    pub method: Method,
+    /// "http://host/path" or "https://host/path".
+    pub url: &'a str,
+    /// Beside `host` and `user-agent`. Mark secrets as sensitive.
+    pub headers: HeaderMap,
+    /// The body, empty where there is none.
+    pub body: Vec<u8>,
 }
 
 /// An answer, whatever its status.
@@ -87,7 +105,10 @@ impl HttpClient {
     /// # Errors
     /// Where there is no answer in time or it is too long. Any status is an answer.
     pub async fn get(&self, url: &str, size_max: usize) -> Result<HttpAnswer, HttpError> {
-        let once = || self.within(Method::GET, url, "", Bytes::new(), size_max);
+        let once = || {
+            let (method, headers, body) = (Method::GET, HeaderMap::new(), Vec::new());
+            self.send(HttpRequest { method, url, headers, body }, size_max)
+        };
         match once().await {
             // A server that closes connections after so many requests; asking twice is harmless.
             Err(HttpError::Broken(_)) => once().await,
@@ -106,18 +127,23 @@ impl HttpClient {
         body: Vec<u8>,
         size_max: usize,
     ) -> Result<HttpAnswer, HttpError> {
-        self.within(Method::POST, url, content_type, body.into(), size_max).await
+        let content_type = HeaderValue::from_str(content_type).map_err(|_| HttpError::Url)?;
+        let headers = HeaderMap::from_iter([(header::CONTENT_TYPE, content_type)]);
+        let request = HttpRequest { method: Method::POST, url, headers, body };
+        self.send(request, size_max).await
     }
 
-    async fn within(
+    /// Sends a request, once, within the client's deadline. An answer longer than `size_max` bytes
+    /// is an error.
+    ///
+    /// # Errors
+    /// As [`HttpClient::get`]; the server may have taken the request all the same.
+    pub async fn send(
         &self,
-        method: Method,
-        url: &str,
-        content_type: &str,
-        body: Bytes,
+        request: HttpRequest<'_>,
         size_max: usize,
     ) -> Result<HttpAnswer, HttpError> {
-        let (server, request) = prepare(method, url, content_type, body)?;
+        let (server, request) = prepare(request)?;
         let work = self.exchange(&server, request, size_max);
         timeout(self.options.deadline, work).await.unwrap_or(Err(HttpError::TooSlow))
     }
@@ -207,8 +233,13 @@ impl HttpClient {
         let tls = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .map_err(|error| HttpError::Unreachable(error.to_string()))?
-            .with_root_certificates(authorities)
-            .with_no_client_auth();
+            .with_root_certificates(authorities);
+        let tls = match &self.options.identity {
+            Some((chain, key)) => tls
+                .with_client_auth_cert(chain.clone(), key.clone_key())
+                .map_err(|error| HttpError::Unreachable(error.to_string()))?,
+            None => tls.with_no_client_auth(),
+        };
         Ok(Arc::clone(self.tls.get_or_init(|| Arc::new(tls))))
     }
 }
@@ -226,12 +257,8 @@ async fn begin(
     Ok(sender)
 }
 
-fn prepare(
-    method: Method,
-    url: &str,
-    content_type: &str,
-    body: Bytes,
-) -> Result<(Server, Request<Full<Bytes>>), HttpError> {
+fn prepare(wanted: HttpRequest<'_>) -> Result<(Server, Request<Full<Bytes>>), HttpError> {
+    let HttpRequest { method, url, headers, body } = wanted;
     let uri: Uri = url.parse().map_err(|_| HttpError::Url)?;
     let tls = match uri.scheme_str() {
         Some("https") => true,
@@ -250,10 +277,10 @@ fn prepare(
         .uri(path)
         .header(header::HOST, authority.as_str())
         .header(header::USER_AGENT, "einmal");
-    if !content_type.is_empty() {
-        request = request.header(header::CONTENT_TYPE, content_type);
+    if let Some(all) = request.headers_mut() {
+        all.extend(headers);
     }
-    let request = request.body(Full::new(body)).map_err(|_| HttpError::Url)?;
+    let request = request.body(Full::new(body.into())).map_err(|_| HttpError::Url)?;
     Ok((server, request))
 }
 
