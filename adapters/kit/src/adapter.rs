@@ -31,6 +31,7 @@ use tonic::{Status, transport::Channel};
 
 use crate::{
     attach,
+    bulkhead::{Bulkhead, RegisterLimits, RegisterState, Threads},
     register::Register,
     replay::{Orphans, Revealed},
     sealing::SealingKeys,
@@ -69,6 +70,8 @@ pub struct RegisterSetup {
     pub identity: SigningKey,
     /// What looks people up.
     pub register: Arc<dyn Register>,
+    /// What it may take of this adapter.
+    pub limits: RegisterLimits,
 }
 
 /// A register at work.
@@ -76,6 +79,7 @@ pub(crate) struct Node {
     pub(crate) id: String,
     pub(crate) identity: SigningKey,
     pub(crate) register: Arc<dyn Register>,
+    pub(crate) bulkhead: Bulkhead,
     pub(crate) sealing: RwLock<SealingKeys>,
     /// The newest card, to be published.
     card: RwLock<Envelope>,
@@ -91,6 +95,7 @@ pub(crate) struct Shared {
     pub(crate) orphans: Orphans,
     pub(crate) nodes: HashMap<String, Arc<Node>>,
     pub(crate) credits: u32,
+    _threads: Threads,
 }
 
 /// An adapter that runs.
@@ -131,8 +136,10 @@ pub async fn start(
     let seen = Arc::new(Seen::open(&setup.state.join("seen.json"), &directory)?);
     // Kept, so that after a restart no broker can hand out an older card.
     let cards = Cards::open(&setup.state.join("cards"), &directory, now_ms)?;
+    let limits = registers.iter().map(|register| register.limits.clone());
+    let threads = Threads::new(limits, setup.credits).map_err(StartError::Threads)?;
     let mut nodes = HashMap::new();
-    for RegisterSetup { id, identity, register } in registers {
+    for RegisterSetup { id, identity, register, limits } in registers {
         let entry =
             directory.register(&id).ok_or_else(|| StartError::NotInDirectory(id.clone()))?;
         if !entry.keys.contains(identity.public()) {
@@ -140,7 +147,9 @@ pub async fn start(
         }
         let (sealing, card) = SealingKeys::open(&setup.state, &id, &identity, now_ms)?;
         let (sealing, card) = (RwLock::new(sealing), RwLock::new(card));
-        nodes.insert(id.clone(), Arc::new(Node { id, identity, register, sealing, card }));
+        let bulkhead = Bulkhead::new(&id, &limits, setup.credits, threads.handle());
+        let node = Node { id: id.clone(), identity, register, bulkhead, sealing, card };
+        nodes.insert(id, Arc::new(node));
     }
     let shared = Arc::new(Shared {
         clock: setup.clock,
@@ -151,6 +160,7 @@ pub async fn start(
         orphans: Orphans::default(),
         nodes,
         credits: setup.credits,
+        _threads: threads,
     });
     let stop = CancellationToken::new();
     let mut streams = JoinSet::new();
@@ -292,6 +302,14 @@ impl Adapter {
         self.shared.trust.current()
     }
 
+    /// What each register does at the moment, sorted by id.
+    pub fn registers(&self) -> Vec<RegisterState> {
+        let mut states: Vec<_> =
+            self.shared.nodes.values().map(|node| node.bulkhead.state()).collect();
+        states.sort_unstable_by(|one, other| one.register.cmp(&other.register));
+        states
+    }
+
     /// Ends: tells the brokers, lets what is open end, closes the streams.
     pub async fn stop(mut self) {
         self.stop.cancel();
@@ -330,6 +348,9 @@ pub enum StartError {
     /// Another key.
     #[error("the identity key of `{0}` is not the one in the directory")]
     OtherKey(String),
+    /// No threads.
+    #[error("the system gives no threads for lookups: {0}")]
+    Threads(std::io::Error),
     /// No randomness.
     #[error(transparent)]
     Random(#[from] NoRandomness),

@@ -37,7 +37,8 @@ use crate::{
     adapter::{Node, Shared},
     answer::{Said, Unsealed, say, seal},
     attach::{Pending, ToBroker},
-    register::{Answer, Query, RegisterFault},
+    bulkhead::LookupFault,
+    register::{Answer, Query},
 };
 
 /// A commitment that is not logged in this time is forgotten.
@@ -143,20 +144,22 @@ async fn commit(
     let known = Some((Arc::clone(&node), unverified.request.digest));
     let declined = |declined| (known.clone(), declined);
     let verified = verify(shared, broker, &node, unverified, open).await.map_err(declined)?;
+    let lookup = node.bulkhead.enter(&verified.request.evidence_type).await;
+    let lookup = lookup.map_err(|closed| declined(Declined::fault(closed)))?;
     // From here on, not from the question's arrival: a broker could use that time up by being slow
     // with the keeper's card.
     let began = Instant::now();
-    let answer = node
-        .register
-        .retrieve(&Query {
-            person: verified.person.query.clone(),
-            evidence_type: verified.request.evidence_type.clone(),
-            fields: verified.request.fields.clone(),
-        })
-        .await;
+    let query = Query {
+        person: verified.person.query.clone(),
+        evidence_type: verified.request.evidence_type.clone(),
+        fields: verified.request.fields.clone(),
+    };
+    let answer = lookup.retrieve(&node.register, query).await;
     let earliest = began + Duration::from_millis(u64::from(verified.kind.earliest_ms));
     let committed = prepare(shared, &node, verified, answer);
     sleep_until(earliest).await;
+    // No sooner: how fast its place comes free must not tell what was found.
+    drop(lookup);
     Ok((node, committed.map_err(declined)?))
 }
 
@@ -282,7 +285,7 @@ fn prepare(
     shared: &Shared,
     node: &Node,
     verified: Verified,
-    answer: Result<Answer, RegisterFault>,
+    answer: Result<Answer, LookupFault>,
 ) -> Result<Committed, Declined> {
     let now_ms = shared.clock.now_ms();
     let not_transmitted = |problem: &dyn std::fmt::Display| {
@@ -291,7 +294,7 @@ fn prepare(
     };
     let said = match &answer {
         Ok(answer) => say(&verified, answer),
-        Err(fault @ RegisterFault::Value { .. }) => not_transmitted(fault),
+        Err(fault) if fault.may_be_about_the_person() => not_transmitted(fault),
         Err(fault) => return Err(Declined::fault(fault)),
     };
     drop(answer);

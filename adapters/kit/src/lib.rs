@@ -5,10 +5,15 @@
 pub mod adapter;
 mod answer;
 mod attach;
+mod breaker;
+mod bulkhead;
 mod exchange;
+mod limiter;
 pub mod register;
 mod replay;
 mod sealing;
 
 pub use adapter::{Adapter, AdapterSetup, RegisterSetup, StartError, start};
+pub use breaker::BreakerState;
+pub use bulkhead::{RegisterLimits, RegisterState};
 pub use register::{Answer, Found, Query, Register, RegisterFault};
