@@ -20,24 +20,34 @@ use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::server::Connected;
 
-use crate::SpiffeId;
+use crate::{SpiffeId, certificate};
 
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Handshakes at once: whoever only connects must not take the places of those who prove
 /// themselves.
 const HANDSHAKES_MAX: usize = 512;
 
+/// Who is at the other end of a connection.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    /// Its name.
+    pub id: SpiffeId,
+    /// When the first of its certificates ends, UTC milliseconds. The handshake looks at that once;
+    /// whoever keeps a connection for long has to look again.
+    pub ends_at_ms: u64,
+}
+
 /// A connection with a known peer.
 pub struct PeerStream {
     stream: TlsStream<TcpStream>,
-    peer: SpiffeId,
+    peer: Peer,
     _place: OwnedSemaphorePermit,
 }
 
 impl Connected for PeerStream {
-    type ConnectInfo = SpiffeId;
+    type ConnectInfo = Peer;
 
-    fn connect_info(&self) -> SpiffeId {
+    fn connect_info(&self) -> Peer {
         self.peer.clone()
     }
 }
@@ -134,18 +144,19 @@ async fn greet(
     tcp: TcpStream,
     acceptor: TlsAcceptor,
     trust_domain: &str,
-) -> io::Result<(TlsStream<TcpStream>, SpiffeId)> {
+) -> io::Result<(TlsStream<TcpStream>, Peer)> {
     tcp.set_nodelay(true)?;
     let stream = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(tcp)).await??;
     let refused = |why: String| io::Error::new(io::ErrorKind::PermissionDenied, why);
     let (_, session) = stream.get_ref();
-    let certificate = session
-        .peer_certificates()
-        .and_then(|chain| chain.first())
-        .ok_or_else(|| refused("no client certificate".to_owned()))?;
-    let peer = SpiffeId::of_certificate(certificate).map_err(|error| refused(error.to_string()))?;
-    if peer.trust_domain != trust_domain {
-        return Err(refused(format!("{peer} is of another trust domain")));
+    let chain = session.peer_certificates().unwrap_or_default();
+    let certificate = chain.first().ok_or_else(|| refused("no client certificate".to_owned()))?;
+    let id = SpiffeId::of_certificate(certificate).map_err(|error| refused(error.to_string()))?;
+    if id.trust_domain != trust_domain {
+        return Err(refused(format!("{id} is of another trust domain")));
     }
-    Ok((stream, peer))
+    let ends_at_ms = certificate::first_end(chain);
+    let ends_at_ms = ends_at_ms
+        .ok_or_else(|| refused(format!("the times of {id}'s certificate cannot be read")))?;
+    Ok((stream, Peer { id, ends_at_ms }))
 }

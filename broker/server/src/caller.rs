@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: EUPL-1.2
 //! Who is calling: the SPIFFE id of the connection, put there by the accept loop.
 
-use einmal_peer::{PeerRole, SpiffeId};
+use einmal_peer::{PeerRole, SpiffeId, listen::Peer};
 use einmal_policy::Directory;
 use einmal_protocol::Reason;
 use tonic::Request;
@@ -13,11 +13,16 @@ use crate::exchange::Failure;
 /// # Errors
 /// Where the connection has no identity: the server is then wired wrongly.
 pub fn of<T>(request: &Request<T>) -> Result<SpiffeId, Failure> {
-    request
-        .extensions()
-        .get::<SpiffeId>()
-        .cloned()
-        .ok_or_else(|| Failure::refused(Reason::NotAnOperator))
+    peer(request).map(|peer| peer.id)
+}
+
+/// The caller, and until when its certificate is good.
+///
+/// # Errors
+/// As `of`.
+pub fn peer<T>(request: &Request<T>) -> Result<Peer, Failure> {
+    let peer = request.extensions().get::<Peer>().cloned();
+    peer.ok_or_else(|| Failure::refused(Reason::NotAnOperator))
 }
 
 /// The operator that calls.

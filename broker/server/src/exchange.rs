@@ -247,7 +247,8 @@ async fn commit_log_reveal(
     // It may have been denied, or have left the directory, since it attached.
     let may_carry =
         |operator: &str| trust.directory.may_carry_for_register(operator, &request.register);
-    let mut open = broker.attachments.open(&request.register, may_carry)?;
+    let room = broker.in_flight.available_permits();
+    let mut open = broker.attachments.open(&request.register, room, may_carry)?;
     let committed = commit(broker, &mut open, asked.sealed_person, permitted).await?;
     let entry = log(broker, &committed, logged).await?;
     let receipt = {

@@ -2,10 +2,12 @@
 //! The broker: it decides, routes and logs what it cannot read. [`exchange`] tells the whole
 //! story in one function; everything else in this crate is a leaf of it.
 
+pub mod attachment;
 pub mod attachments;
 pub mod authenticate;
 pub mod caller;
 pub mod config;
+mod ending;
 pub mod exchange;
 pub mod forget;
 pub mod metrics;

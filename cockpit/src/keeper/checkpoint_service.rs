@@ -3,10 +3,7 @@
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
-use einmal_peer::{
-    SpiffeId,
-    listen::{self, PeerStream},
-};
+use einmal_peer::listen::{self, Peer, PeerStream};
 use einmal_protocol::{
     note::{Checkpoint, NOTE_MAX},
     wire::cockpit::v1::{
@@ -40,7 +37,7 @@ impl CheckpointService for Room {
         &self,
         request: Request<HandInRequest>,
     ) -> Result<Response<HandInResponse>, Status> {
-        let peer = request.extensions().get::<SpiffeId>();
+        let peer = request.extensions().get::<Peer>().map(|peer| &peer.id);
         let peer = peer.ok_or_else(|| Status::unauthenticated("the connection has no identity"))?;
         let peer = format!("{}/{}", peer.role.as_str(), peer.id);
         let note = request.into_inner().checkpoint;

@@ -1,8 +1,13 @@
 // SPDX-License-Identifier: EUPL-1.2
 //! What adapters dial: one stream each.
 
-use std::{pin::Pin, sync::Arc, time::Duration};
+use std::{
+    pin::Pin,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
+use einmal_policy::Trust;
 use einmal_protocol::{
     Reason,
     wire::register::v1::{
@@ -16,8 +21,10 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::{
     Broker,
-    attachments::{Attachment, CHUNK_MAX, REGISTERS_MAX, STREAMS_MAX},
+    attachment::{Attachment, CHUNK_MAX},
+    attachments::REGISTERS_MAX,
     caller,
+    ending::{Ending, LOOK},
     exchange::Failure,
 };
 
@@ -38,8 +45,8 @@ impl RegisterService for RegisterRoom {
         request: Request<Streaming<AttachRequest>>,
     ) -> Result<Response<Responses>, Status> {
         let broker = Arc::clone(&self.0);
-        let caller = caller::of(&request)?;
-        let operator = caller::operator(&caller, &broker.trust.current().directory)?;
+        let peer = caller::peer(&request)?;
+        let operator = caller::operator(&peer.id, &broker.trust.current().directory)?;
         let mut requests = request.into_inner();
         let first = tokio::time::timeout(HELLO_TIMEOUT, requests.message()).await;
         let first = first.map_err(|_| Failure::fault(Reason::DeadlineExceeded))??;
@@ -47,7 +54,8 @@ impl RegisterService for RegisterRoom {
         else {
             return Err(Status::invalid_argument("the first message must be a hello"));
         };
-        check(&broker, &operator, &hello)?;
+        let trust = broker.trust.current();
+        check(&broker, &trust, &operator, &hello)?;
         let (sender, responses) = mpsc::channel(QUEUE);
         let welcome = Welcome {
             ledger: broker.origin.clone(),
@@ -60,35 +68,40 @@ impl RegisterService for RegisterRoom {
         let start = (hello.credits, hello.seen_size);
         let attachment =
             Arc::new(Attachment::new(operator, hello.registers, start, sender.clone()));
-        broker.attachments.add(&attachment);
+        broker.attachments.add(&attachment)?;
         broker.metrics.attached.inc();
-        tracing::info!(attachment.operator, registers = ?attachment.registers, "attached");
+        let registers = attachment.registers.len();
+        tracing::info!(attachment.operator, registers, "attached");
+        let ending = Ending::new(&broker.limits, trust, peer.ends_at_ms);
         tokio::spawn(async move {
-            let ended = read(&broker, &attachment, requests, &sender).await;
+            let ended = read(&broker, &attachment, ending, requests, &sender).await;
             broker.attachments.remove(&attachment);
             broker.metrics.attached.dec();
-            tracing::info!(attachment.operator, ?ended, "detached");
+            tracing::info!(attachment.operator, registers, ?ended, "detached");
         });
         Ok(Response::new(Box::pin(ReceiverStream::new(responses))))
     }
 }
 
 /// Each register must be one that this operator may carry.
-fn check(broker: &Broker, operator: &str, hello: &Hello) -> Result<(), Failure> {
-    if hello.registers.is_empty() || hello.registers.len() > REGISTERS_MAX || hello.credits == 0 {
-        return Err(Failure::refused(Reason::MalformedRequest));
+fn check(broker: &Broker, trust: &Trust, operator: &str, hello: &Hello) -> Result<(), Failure> {
+    if broker.draining.load(Ordering::Relaxed) {
+        return Err(Failure::refused(Reason::Draining));
+    }
+    let malformed = |detail: String| Failure::refused(Reason::MalformedRequest).with_detail(detail);
+    if hello.registers.is_empty() || hello.registers.len() > REGISTERS_MAX {
+        return Err(malformed(format!(
+            "a stream is for 1 to {REGISTERS_MAX} registers; attach more streams for more"
+        )));
+    }
+    if hello.credits == 0 {
+        return Err(malformed("a stream without credits is of no use".to_owned()));
     }
     let mut names: Vec<&String> = hello.registers.iter().collect();
     names.sort_unstable();
     if names.windows(2).any(|pair| pair.first() == pair.last()) {
-        return Err(Failure::refused(Reason::MalformedRequest)
-            .with_detail("a register is named twice".to_owned()));
+        return Err(malformed("a register is named twice".to_owned()));
     }
-    if broker.attachments.streams_of(operator) >= STREAMS_MAX {
-        return Err(Failure::refused(Reason::RegisterBusy)
-            .with_detail(format!("an operator may have {STREAMS_MAX} streams here")));
-    }
-    let trust = broker.trust.current();
     for register in &hello.registers {
         if trust.directory.register(register).is_none() {
             return Err(Failure::refused(Reason::UnknownRegister).with_detail(register.clone()));
@@ -105,11 +118,12 @@ fn check(broker: &Broker, operator: &str, hello: &Hello) -> Result<(), Failure> 
 async fn read(
     broker: &Broker,
     attachment: &Attachment,
+    mut ending: Ending,
     mut requests: Streaming<AttachRequest>,
     sender: &mpsc::Sender<Result<AttachResponse, Status>>,
 ) -> Result<(), Status> {
     let interval = Duration::from_millis(u64::from(broker.limits.heartbeat_ms.max(100)));
-    let mut beat = tokio::time::interval(interval);
+    let (mut beat, mut look) = (tokio::time::interval(interval), tokio::time::interval(LOOK));
     let mut silent = 0;
     loop {
         tokio::select! {
@@ -135,6 +149,12 @@ async fn read(
                 let message = Some(to_adapter::Message::Heartbeat(Heartbeat { time_ms }));
                 // A full queue is a sign of life.
                 let _ = sender.try_send(Ok(AttachResponse { message }));
+            }
+            _ = look.tick() => {
+                if let Err(status) = ending.look(broker, attachment) {
+                    let _ = sender.try_send(Err(status.clone()));
+                    return Err(status);
+                }
             }
         }
     }

@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: EUPL-1.2
+//! Shares, turns and counts of streams, without a network.
+
+use einmal_protocol::wire::register::v1::{
+    AttachRequest, AttachResponse, Credit, Drain, attach_request as from_adapter,
+};
+use tokio::sync::mpsc;
+use tonic::Status;
+
+use super::*;
+
+type Responses = mpsc::Receiver<Result<AttachResponse, Status>>;
+
+const ROOM: usize = 2_000;
+
+fn attach(to: &Attachments, registers: &[&str], credits: u32) -> (Arc<Attachment>, Responses) {
+    let (sender, responses) = mpsc::channel(256);
+    let registers = registers.iter().map(|id| (*id).to_owned()).collect();
+    let attachment = Attachment::new("operator".to_owned(), registers, (credits, 0), sender);
+    let attachment = Arc::new(attachment);
+    to.add(&attachment).unwrap();
+    (attachment, responses)
+}
+
+fn open(at: &Attachments, register: &str) -> Result<OpenExchange, Reason> {
+    at.open(register, ROOM, |_| true).map_err(|failure| failure.reason)
+}
+
+fn say(attachment: &Attachment, message: from_adapter::Message) {
+    attachment.take(AttachRequest { message: Some(message) }).unwrap();
+}
+
+#[test]
+fn however_many_registers_hang_there_is_credit_for_another() {
+    let all = Attachments::default();
+    let (stream, _responses) = attach(&all, &["a", "b", "c", "d"], 64);
+    let mut hanging = Vec::new();
+    let mut shares = Vec::new();
+    for register in ["a", "b", "c"] {
+        let before = hanging.len();
+        while let Ok(exchange) = open(&all, register) {
+            hanging.push(exchange);
+        }
+        shares.push(hanging.len() - before);
+    }
+    assert_eq!(shares, [32, 16, 8], "each as many as it leaves to others");
+    assert_eq!(stream.credits(), 8);
+    let served = open(&all, "d").unwrap_or_else(|reason| panic!("{reason}"));
+    assert_eq!(open(&all, "a").err(), Some(Reason::RegisterBusy));
+    // All end, and all credits come back.
+    drop((hanging, served));
+    assert_eq!((stream.exchanges(), stream.credits()), (0, 7));
+    say(&stream, from_adapter::Message::Credit(Credit { exchanges: 57 }));
+    assert_eq!(stream.credits(), 64);
+    assert!(open(&all, "a").is_ok());
+}
+
+#[test]
+fn who_is_alone_on_a_stream_may_use_all_of_it_but_not_all_of_the_broker() {
+    let all = Attachments::default();
+    let (_busy, _responses) = attach(&all, &["a"], 8);
+    let open_now = || all.open("a", 2, |_| true).map_err(|failure| failure.reason);
+    let mut held: Vec<_> = (0..8).map(|_| open(&all, "a").unwrap()).collect();
+    assert_eq!(open(&all, "a").err(), Some(Reason::RegisterBusy), "no credit");
+    held.pop();
+    assert_eq!(open_now().err(), Some(Reason::RegisterBusy), "no credit was given back");
+    say(held[0].attachment(), from_adapter::Message::Credit(Credit { exchanges: 1 }));
+    held.push(open_now().unwrap_or_else(|reason| panic!("{reason}: nobody else is attached")));
+    held.truncate(4);
+    say(held[0].attachment(), from_adapter::Message::Credit(Credit { exchanges: 4 }));
+    let (_other, _more) = attach(&all, &["b"], 8);
+    assert_eq!(open_now().err(), Some(Reason::RegisterBusy), "four are more than two");
+    assert!(open(&all, "b").is_ok());
+    held.truncate(2);
+    assert!(open_now().is_ok());
+}
+
+#[test]
+fn a_stream_that_is_told_to_go_is_asked_where_nobody_else_can_be() {
+    let all = Attachments::default();
+    let (old, mut responses) = attach(&all, &["a"], 8);
+    old.tell_to_go(Course::Retiring);
+    old.tell_to_go(Course::Retiring);
+    assert!(responses.try_recv().is_ok() && responses.try_recv().is_err(), "told once");
+    let crossing = open(&all, "a").unwrap();
+    let (new, _responses) = attach(&all, &["a"], 1);
+    let exchange = open(&all, "a").unwrap();
+    assert!(std::ptr::eq(exchange.attachment(), Arc::as_ptr(&new)));
+    assert_eq!(old.exchanges(), 1);
+    say(&old, from_adapter::Message::Drain(Drain {}));
+    assert_eq!(open(&all, "a").err(), Some(Reason::RegisterBusy));
+    drop(crossing);
+    all.remove(&old);
+    all.remove(&old);
+    assert_eq!(all.streams().len(), 1);
+    all.remove(&new);
+    assert!(!all.has("a") && all.registers() == 0 && all.held().by_operator.is_empty());
+    drop(exchange);
+    assert_eq!(new.exchanges(), 0);
+}
+
+#[test]
+fn an_operator_has_so_many_streams() {
+    let all = Attachments::default();
+    let streams: Vec<_> = (0..STREAMS_MAX).map(|_| attach(&all, &["a"], 1)).collect();
+    let (sender, _responses) = mpsc::channel(1);
+    let more = Attachment::new("operator".to_owned(), vec!["b".to_owned()], (1, 0), sender);
+    let more = Arc::new(more);
+    assert_eq!(all.add(&more).unwrap_err().reason, Reason::RegisterBusy);
+    all.remove(&more);
+    assert!(!all.has("b"));
+    all.remove(&streams[0].0);
+    all.add(&more).unwrap();
+}
