@@ -1,17 +1,25 @@
 // SPDX-License-Identifier: EUPL-1.2
 //! A register's file: sources and how they become evidence. Unknown keys are refused.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{collections::BTreeMap, sync::Arc};
 
 use serde::Deserialize;
 use serde_json::Value;
+use toml::{
+    Spanned,
+    de::{DeTable, DeValue, ValueDeserializer},
+};
+
+use crate::{
+    kinds::{KINDS, Kind, Setup},
+    mistake::choices,
+};
 
 const TEXT_MAX: usize = 1024 * 1024;
 const TIMEOUT_DEFAULT_MS: u64 = 400;
 
 /// The configuration of one register, well formed but not yet checked against its sources.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug)]
 pub struct SourcesConfig {
     pub(crate) sources: Vec<SourceConfig>,
     pub(crate) evidence: Vec<EvidenceConfig>,
@@ -42,36 +50,112 @@ impl SourcesConfig {
         if text.len() > TEXT_MAX {
             return Err(ConfigError::TooLong);
         }
-        toml::from_str(text).map_err(|error| {
-            let start = error.span().map_or(0, |span| span.start);
-            let before = text.bytes().take(start).filter(|byte| *byte == b'\n').count();
-            ConfigError::Line { line: before + 1, problem: error.message().to_owned() }
+        Self::read(text).map_err(|Wrong { at, problem }| {
+            let before = text.bytes().take(at).filter(|byte| *byte == b'\n').count();
+            ConfigError::Line { line: before + 1, problem }
         })
+    }
+
+    fn read(text: &str) -> Result<Self, Wrong> {
+        // Each source is read by its own kind from the tree that still knows where all stands: an
+        // enum tagged by `kind` would lose the lines.
+        let mut table = DeTable::parse(text)?;
+        let whole = table.span();
+        let Some(sources) = table.get_mut().remove("sources") else {
+            return wrong(whole.start, "missing field `sources`");
+        };
+        let place = sources.span().start;
+        let DeValue::Array(sources) = sources.into_inner() else {
+            return wrong(place, "a source is written as `[[sources]]`");
+        };
+        let sources = sources.into_iter().map(SourceConfig::read).collect::<Result<_, _>>()?;
+        let rest = Spanned::new(whole, DeValue::Table(table.into_inner()));
+        let Rest { evidence } = Rest::deserialize(ValueDeserializer::from(rest))?;
+        Ok(Self { sources, evidence })
     }
 }
 
-/// Where data lies.
-#[derive(Clone, Debug, Deserialize)]
+/// All but the sources.
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
+struct Rest {
+    evidence: Vec<EvidenceConfig>,
+}
+
+/// Where data lies: what all kinds share, and the keys of one kind.
+#[derive(Clone)]
 pub(crate) struct SourceConfig {
     pub(crate) name: String,
-    pub(crate) kind: SourceKind,
-    pub(crate) path: PathBuf,
-    pub(crate) delimiter: Option<char>,
-    pub(crate) encoding: Option<Encoding>,
-    #[serde(default = "timeout_default")]
     pub(crate) timeout_ms: u64,
+    pub(crate) kind: &'static Kind,
+    pub(crate) setup: Arc<dyn Setup>,
+}
+
+impl std::fmt::Debug for SourceConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "SourceConfig({}, {}, {:?})", self.name, self.kind.name, self.setup)
+    }
+}
+
+impl SourceConfig {
+    fn read(source: Spanned<DeValue<'_>>) -> Result<Self, Wrong> {
+        let place = source.span();
+        let DeValue::Table(mut own) = source.into_inner() else {
+            return wrong(place.start, "a source is written as `[[sources]]`");
+        };
+        let mut shared = DeTable::new();
+        for key in ["name", "kind", "timeout_ms"] {
+            shared.extend(own.remove_entry(key));
+        }
+        let kind_at = shared.get("kind").map_or(place.start, |kind| kind.span().start);
+        let read =
+            |table| ValueDeserializer::from(Spanned::new(place.clone(), DeValue::Table(table)));
+        let SharedKeys { name, kind, timeout_ms } = SharedKeys::deserialize(read(shared))?;
+        let Some(kind) = KINDS.iter().find(|known| known.name == kind) else {
+            let names = choices(KINDS.iter().map(|kind| kind.name));
+            return wrong(kind_at, format!("there is no kind `{kind}`; write one of {names}"));
+        };
+        let setup = (kind.keys)(read(own)).map_err(|error| {
+            let mut wrong = Wrong::from(error);
+            // Serde lists the kind's own keys only.
+            if wrong.problem.starts_with("unknown field") {
+                wrong.problem += " besides `name`, `kind`, `timeout_ms`";
+            }
+            Wrong { problem: format!("kind `{}`: {}", kind.name, wrong.problem), ..wrong }
+        })?;
+        Ok(Self { name, timeout_ms, kind, setup })
+    }
+}
+
+/// The keys of a source that all kinds have.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SharedKeys {
+    name: String,
+    kind: String,
+    #[serde(default = "timeout_default")]
+    timeout_ms: u64,
 }
 
 fn timeout_default() -> u64 {
     TIMEOUT_DEFAULT_MS
 }
 
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum SourceKind {
-    Sqlite,
-    Csv,
+/// A problem and where it is, in bytes of the file.
+struct Wrong {
+    at: usize,
+    problem: String,
+}
+
+impl From<toml::de::Error> for Wrong {
+    fn from(error: toml::de::Error) -> Self {
+        let at = error.span().map_or(0, |span| span.start);
+        Self { at, problem: error.message().to_owned() }
+    }
+}
+
+fn wrong<T>(at: usize, problem: impl Into<String>) -> Result<T, Wrong> {
+    Err(Wrong { at, problem: problem.into() })
 }
 
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
@@ -145,14 +229,20 @@ pub(crate) struct ColumnConfig {
     pub(crate) number_format: Option<String>,
 }
 
-/// Rows of another table that belong to the person's row.
+/// A list of objects.
 #[derive(Clone, Debug)]
 pub(crate) struct ManyConfig {
-    pub(crate) table: String,
-    pub(crate) key: String,
-    pub(crate) parent: String,
-    pub(crate) order_by: Option<String>,
+    pub(crate) from: ManyFrom,
     pub(crate) columns: BTreeMap<String, FieldConfig>,
+}
+
+/// Where a list's objects are.
+#[derive(Clone, Debug)]
+pub(crate) enum ManyFrom {
+    /// Rows of another table that belong to the person's row.
+    Table { table: String, key: String, parent: String, order_by: Option<String> },
+    /// A list inside the person's own entry.
+    List(String),
 }
 
 /// All keys that a field can have; which of them may stand together is decided in `try_from`,
@@ -165,6 +255,7 @@ struct FieldKeys {
     codes: Option<BTreeMap<String, Value>>,
     number_format: Option<String>,
     constant: Option<Value>,
+    list: Option<String>,
     table: Option<String>,
     key: Option<String>,
     parent: Option<String>,
@@ -176,42 +267,40 @@ impl TryFrom<FieldKeys> for FieldConfig {
     type Error = &'static str;
 
     fn try_from(keys: FieldKeys) -> Result<Self, Self::Error> {
-        let shaping =
-            keys.date_format.is_some() || keys.codes.is_some() || keys.number_format.is_some();
-        let many = keys.key.is_some()
-            || keys.parent.is_some()
-            || keys.order_by.is_some()
-            || keys.columns.is_some();
-        match (keys.column, keys.constant, keys.table) {
-            (Some(column), None, None) if !many => {
-                let shapes = [
-                    keys.date_format.is_some(),
-                    keys.codes.is_some(),
-                    keys.number_format.is_some(),
-                ];
-                if shapes.into_iter().filter(|given| *given).count() > 1 {
-                    return Err("a column takes one of `date_format`, `codes`, `number_format`");
-                }
-                Ok(Self::Column(ColumnConfig {
-                    column,
-                    date_format: keys.date_format,
-                    codes: keys.codes,
-                    number_format: keys.number_format,
-                }))
+        let shapes =
+            [keys.date_format.is_some(), keys.codes.is_some(), keys.number_format.is_some()];
+        let shapes = shapes.into_iter().filter(|given| *given).count();
+        let joined = keys.key.is_some() || keys.parent.is_some() || keys.order_by.is_some();
+        let many = joined || keys.columns.is_some();
+        match (keys.column, keys.constant, keys.table, keys.list) {
+            (Some(_), None, None, None) if shapes > 1 => {
+                Err("a column takes one of `date_format`, `codes`, `number_format`")
             }
-            (None, Some(constant), None) if !many && !shaping => Ok(Self::Constant(constant)),
-            (None, None, Some(table)) if !shaping => match (keys.key, keys.parent, keys.columns) {
-                (Some(key), Some(parent), Some(columns)) => Ok(Self::Many(ManyConfig {
-                    table,
-                    key,
-                    parent,
-                    order_by: keys.order_by,
-                    columns,
-                })),
-                _ => Err("a field from another table needs `key`, `parent` and `columns`"),
-            },
+            (Some(column), None, None, None) if !many => Ok(Self::Column(ColumnConfig {
+                column,
+                date_format: keys.date_format,
+                codes: keys.codes,
+                number_format: keys.number_format,
+            })),
+            (None, Some(constant), None, None) if !many && shapes == 0 => {
+                Ok(Self::Constant(constant))
+            }
+            (None, None, Some(table), None) if shapes == 0 => {
+                match (keys.key, keys.parent, keys.columns) {
+                    (Some(key), Some(parent), Some(columns)) => {
+                        let from = ManyFrom::Table { table, key, parent, order_by: keys.order_by };
+                        Ok(Self::Many(ManyConfig { from, columns }))
+                    }
+                    _ => Err("a field from another table needs `key`, `parent` and `columns`"),
+                }
+            }
+            (None, None, None, Some(list)) if shapes == 0 && !joined => {
+                let columns = keys.columns.ok_or("a field from a list needs `columns`")?;
+                Ok(Self::Many(ManyConfig { from: ManyFrom::List(list), columns }))
+            }
             _ => Err("a field is either `column` (with `date_format`, `codes` or \
-                      `number_format`), or `constant`, or `table` with `key`, `parent`, `columns`"),
+                      `number_format`), or `constant`, or `table` with `key`, `parent`, \
+                      `columns`, or `list` with `columns`"),
         }
     }
 }

@@ -6,22 +6,80 @@
 //! written in place is first seen half.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     path::PathBuf,
     sync::{Arc, PoisonError, RwLock},
     time::{Duration, Instant, SystemTime},
 };
 
-use einmal_adapter_kit::register::{Query, RegisterFault};
+use einmal_adapter_kit::register::{Query, RegisterFault, async_trait};
+use serde::Deserialize;
 
 use crate::{
-    config::{Encoding, SourceKind},
+    config::Encoding,
     csv_table::{self, Table},
     dates::DateFormat,
+    kinds::{BadName, Kind, Listing, Many, Missing, Naming, Setup, Source, Spot, keys},
     lookup::{CANDIDATES_MAX, Lookup, Matches, Wanted, birth_date},
     plan::{Plan, Row},
-    planner::Listing,
 };
+
+/// CSV files.
+pub(crate) const KIND: Kind = Kind {
+    name: "csv",
+    naming: Naming {
+        called: "a CSV file",
+        tables: false,
+        many: Many::Never,
+        check: check_name,
+        same: |one, other| one == other,
+        missing: Missing::Text {
+            problem: "the file's first line has no column",
+            instead: "write the name as it stands there, or add the heading",
+        },
+    },
+    keys: keys::<CsvKeys>,
+};
+
+const NAME_MAX: usize = 128;
+
+fn check_name(name: &str) -> Result<(), BadName> {
+    if name.chars().count() <= NAME_MAX {
+        return Ok(());
+    }
+    let instead = "write a column name of the first line";
+    Err(BadName { problem: "this is too long", instead })
+}
+
+/// Keys of a CSV source.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CsvKeys {
+    path: PathBuf,
+    delimiter: Option<char>,
+    encoding: Option<Encoding>,
+}
+
+#[async_trait]
+impl Setup for CsvKeys {
+    async fn open(&self, spot: &mut Spot<'_>) -> Option<Box<dyn Source>> {
+        let delimiter = u8::try_from(self.delimiter.unwrap_or(';')).ok();
+        let Some(delimiter) = delimiter.filter(|byte| b";,|\t:".contains(byte)) else {
+            let instead = "write `;`, `,`, `|`, `:` or a tab";
+            spot.mistake("delimiter", "it is no delimiter", instead);
+            return None;
+        };
+        let encoding = self.encoding.unwrap_or_default();
+        let path = spot.folder.join(&self.path);
+        match CsvSource::open(spot.name, path, delimiter, encoding).await {
+            Ok(source) => Some(Box::new(source)),
+            Err(problem) => {
+                spot.bad_path(&self.path, &problem);
+                None
+            }
+        }
+    }
+}
 
 /// A file that could not be read is tried again after this.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
@@ -60,7 +118,7 @@ struct Loaded {
 }
 
 /// One CSV file.
-pub(crate) struct CsvSource {
+struct CsvSource {
     file: Arc<CsvFile>,
     header: Vec<String>,
     loaded: Arc<RwLock<Option<Loaded>>>,
@@ -68,8 +126,8 @@ pub(crate) struct CsvSource {
 }
 
 impl CsvSource {
-    /// Reads the heading only; [`CsvSource::ready`] reads the rest.
-    pub(crate) async fn open(
+    /// Reads the heading only; `ready` reads the rest.
+    async fn open(
         name: &str,
         path: PathBuf,
         delimiter: u8,
@@ -81,58 +139,6 @@ impl CsvSource {
         let header = tokio::task::spawn_blocking(move || csv_table::header(&copy)).await;
         let header = header.map_err(|_| "it could not be read".to_owned())??;
         Ok(Self { file: Arc::new(file), header, loaded: Arc::default(), loading: Arc::default() })
-    }
-
-    pub(crate) fn listing(&self) -> Listing {
-        let tables = BTreeMap::from([(String::new(), self.header.clone())]);
-        Listing { kind: SourceKind::Csv, names: Vec::new(), tables: Some(tables) }
-    }
-
-    /// Reads the whole file for these plans.
-    pub(crate) async fn ready(&mut self, plans: &[&Plan]) -> Result<(), String> {
-        let mut file = CsvFile::clone(&self.file);
-        for plan in plans {
-            file.needed.extend(plan.columns.iter().cloned());
-            let birth = birth_column(plan);
-            if !file.births.contains(&birth) {
-                file.births.push(birth);
-            }
-        }
-        self.file = Arc::new(file);
-        self.current().await.map(|_| ())
-    }
-
-    pub(crate) async fn find(
-        &self,
-        plan: &Plan,
-        query: &Query,
-        wanted: &Wanted,
-    ) -> Result<Lookup, RegisterFault> {
-        let table = self.current().await.map_err(|problem| self.fault(problem))?;
-        let birth = birth_column(plan);
-        let index = self.file.births.iter().position(|known| *known == birth);
-        let candidates = table.born(index, birth_date(&query.person));
-        if candidates.len() > CANDIDATES_MAX {
-            return Err(self.fault("more than 5000 people have one birth date".into()));
-        }
-        let to_match = table.places(plan, &plan.match_columns());
-        let to_read = table.places(plan, &plan.columns_for(&query.fields));
-        let mut matches = Matches::default();
-        for line in candidates {
-            let mut row = Row::empty(plan.columns.len());
-            table.read(*line, &to_match, &mut row);
-            if wanted.fits(&row) {
-                table.read(*line, &to_read, &mut row);
-                matches.add(plan, row);
-            }
-        }
-        Ok(matches.result())
-    }
-
-    pub(crate) fn bad_lines(&self) -> Option<BadLines> {
-        let loaded = self.loaded.read().unwrap_or_else(PoisonError::into_inner);
-        let table = loaded.as_ref()?.table.as_ref().ok()?;
-        (table.bad.count > 0).then(|| table.bad.clone())
     }
 
     /// The file's present content.
@@ -163,6 +169,61 @@ impl CsvSource {
 
     fn fault(&self, problem: String) -> RegisterFault {
         RegisterFault::Source { source_name: self.file.name.clone(), problem }
+    }
+}
+
+#[async_trait]
+impl Source for CsvSource {
+    async fn listing(&self, _tables: &[&str], _spot: &mut Spot<'_>) -> Option<Listing> {
+        Some(Listing::of_columns(self.header.clone()))
+    }
+
+    async fn ready(&mut self, plans: &[&Plan], spot: &mut Spot<'_>) {
+        let mut file = CsvFile::clone(&self.file);
+        for plan in plans {
+            file.needed.extend(plan.columns.iter().cloned());
+            let birth = birth_column(plan);
+            if !file.births.contains(&birth) {
+                file.births.push(birth);
+            }
+        }
+        self.file = Arc::new(file);
+        if let Err(problem) = self.current().await {
+            spot.mistake("path", problem, "repair the file and start again");
+        }
+    }
+
+    async fn find(
+        &self,
+        plan: &Plan,
+        query: &Query,
+        wanted: &Wanted,
+    ) -> Result<Lookup, RegisterFault> {
+        let table = self.current().await.map_err(|problem| self.fault(problem))?;
+        let birth = birth_column(plan);
+        let index = self.file.births.iter().position(|known| *known == birth);
+        let candidates = table.born(index, birth_date(&query.person));
+        if candidates.len() > CANDIDATES_MAX {
+            return Err(self.fault("more than 5000 people have one birth date".into()));
+        }
+        let to_match = table.places(plan, &plan.match_columns());
+        let to_read = table.places(plan, &plan.columns_for(&query.fields));
+        let mut matches = Matches::default();
+        for line in candidates {
+            let mut row = Row::empty(plan.columns.len());
+            table.read(*line, &to_match, &mut row);
+            if wanted.fits(&row) {
+                table.read(*line, &to_read, &mut row);
+                matches.add(plan, row);
+            }
+        }
+        Ok(matches.result())
+    }
+
+    fn bad_lines(&self) -> Option<BadLines> {
+        let loaded = self.loaded.read().unwrap_or_else(PoisonError::into_inner);
+        let table = loaded.as_ref()?.table.as_ref().ok()?;
+        (table.bad.count > 0).then(|| table.bad.clone())
     }
 }
 

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: EUPL-1.2
-//! Registers by configuration alone: SQLite databases and CSV files.
+//! Registers by configuration alone: databases and files of several kinds.
 //!
 //! A file in TOML says where a register's data lies, which columns a person is matched against
 //! and how columns become fields of an evidence type ([`SourcesConfig`]). [`ConfiguredRegister`]
 //! checks all of it against the evidence types and the real tables before it answers anything.
+//!
+//! What a kind of sources is, and how one is added, stands in `kinds.rs`.
 //!
 //! Sources are only read. Every query has bound parameters, a time limit and a row limit.
 //! Matching runs over all people, blocked or not (IDNrG § 6 (4), (5)).
@@ -12,6 +14,7 @@ mod config;
 mod csv_file;
 mod csv_table;
 mod dates;
+mod kinds;
 mod lookup;
 mod mistake;
 mod names;
@@ -20,7 +23,6 @@ mod plan;
 mod planner;
 mod register;
 mod schema;
-mod source;
 mod sqlite;
 mod values;
 

@@ -44,7 +44,7 @@ impl Row {
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
     pub(crate) source: String,
-    /// Empty for CSV.
+    /// Empty where the source has only one.
     pub(crate) table: String,
     pub(crate) columns: Vec<String>,
     pub(crate) matching: MatchColumns,
@@ -89,16 +89,33 @@ pub(crate) enum Part {
     Constant(Value),
 }
 
-/// Rows of another table whose `key` is the person's `parent`.
+/// A list of objects.
 #[derive(Clone, Debug)]
 pub(crate) struct ManyPlan {
-    pub(crate) table: String,
-    pub(crate) key: String,
-    pub(crate) order_by: Option<String>,
-    pub(crate) parent: Col,
+    pub(crate) from: ManyRows,
     pub(crate) columns: Vec<String>,
     pub(crate) parts: BTreeMap<String, Part>,
     pub(crate) schema: crate::schema::Schema,
+}
+
+/// Where a list's objects are; their cells are named by [`ManyPlan::columns`].
+#[derive(Clone, Debug)]
+pub(crate) enum ManyRows {
+    /// Rows of another table whose `key` is the person's `parent`.
+    Table { table: String, key: String, order_by: Option<String>, parent: Col },
+    /// A list of the person's own entry, by its name.
+    #[allow(dead_code, reason = "the first kind that has lists is REST")]
+    List(String),
+}
+
+impl ManyPlan {
+    /// The column of the person's row that is read for it.
+    fn parent(&self) -> Option<Col> {
+        match &self.from {
+            ManyRows::Table { parent, .. } => Some(*parent),
+            ManyRows::List(_) => None,
+        }
+    }
 }
 
 impl Plan {
@@ -118,10 +135,10 @@ impl Plan {
         }
         for name in fields {
             match self.fields.get(name) {
-                Some(FieldPlan::Part(Part::Column(col, _))) => columns.insert(*col),
-                Some(FieldPlan::Many(many)) => columns.insert(many.parent),
-                Some(FieldPlan::Part(Part::Constant(_))) | None => false,
-            };
+                Some(FieldPlan::Part(Part::Column(col, _))) => columns.extend([*col]),
+                Some(FieldPlan::Many(many)) => columns.extend(many.parent()),
+                Some(FieldPlan::Part(Part::Constant(_))) | None => {}
+            }
         }
         columns
     }

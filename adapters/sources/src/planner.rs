@@ -8,50 +8,20 @@ use serde_json::Value;
 
 use crate::{
     config::{
-        ColumnConfig, EvidenceConfig, FieldConfig, ManyConfig, MatchConfig, SourceKind,
-        SubjectConfig,
+        ColumnConfig, EvidenceConfig, FieldConfig, ManyConfig, ManyFrom, MatchConfig, SubjectConfig,
     },
     dates::DateFormat,
+    kinds::{BadName, Listing, Many, Missing, Naming},
     mistake::{Mistakes, choices},
     numbers::NumberFormat,
-    plan::{Col, FieldPlan, ManyPlan, MatchColumns, Part, Plan, SubjectColumns},
+    plan::{Col, FieldPlan, ManyPlan, ManyRows, MatchColumns, Part, Plan, SubjectColumns},
     schema::{Kind, Schema},
     values::Shape,
 };
 
-const SQL_NAME_MAX: usize = 64;
-const CSV_NAME_MAX: usize = 128;
-
-/// What a source has. `tables` is nothing where it could not be opened; then columns are not
-/// checked, so that one mistake does not hide the others.
-pub(crate) struct Listing {
-    pub(crate) kind: SourceKind,
-    /// All table names, for mistakes' texts.
-    pub(crate) names: Vec<String>,
-    /// Columns by table name; of a CSV file under the empty name.
-    pub(crate) tables: Option<BTreeMap<String, Vec<String>>>,
-}
-
-impl Listing {
-    fn columns(&self, table: &str) -> Option<&[String]> {
-        self.tables
-            .iter()
-            .flatten()
-            .find(|(name, _)| name.eq_ignore_ascii_case(table))
-            .map(|(_, columns)| columns.as_slice())
-    }
-}
-
-/// Whether a name may stand, quoted, in a statement.
-pub(crate) fn is_plain(name: &str) -> bool {
-    name.chars().count() <= SQL_NAME_MAX
-        && name.starts_with(|char: char| char.is_alphabetic() || char == '_')
-        && name.chars().all(|char| char.is_alphanumeric() || char == '_')
-}
-
 /// The columns of one table that a plan reads.
 struct Columns<'a> {
-    kind: SourceKind,
+    naming: &'static Naming,
     known: Option<&'a [String]>,
     names: Vec<String>,
 }
@@ -67,47 +37,61 @@ impl Columns<'_> {
     }
 
     fn check(&self, at: &str, name: &str, mistakes: &mut Mistakes) {
-        match (self.kind, self.known) {
-            (SourceKind::Sqlite, _) if !is_plain(name) => {
-                mistakes.add(at, "this is no plain column name", PLAIN);
+        if let Err(BadName { problem, instead }) = (self.naming.check)(name) {
+            mistakes.add(at, problem, instead);
+            return;
+        }
+        let Some(known) = self.known else { return };
+        if known.iter().any(|column| (self.naming.same)(column, name)) {
+            return;
+        }
+        match self.naming.missing {
+            Missing::Choices => {
+                let names = choices(known.iter().map(String::as_str));
+                let instead = format!("write one of {names}");
+                mistakes.add(at, format!("there is no column `{name}`"), instead);
             }
-            (SourceKind::Sqlite, Some(known)) => {
-                if !known.iter().any(|column| column.eq_ignore_ascii_case(name)) {
-                    let instead =
-                        format!("write one of {}", choices(known.iter().map(String::as_str)));
-                    mistakes.add(at, format!("there is no column `{name}`"), instead);
-                }
+            Missing::Text { problem, instead } => {
+                mistakes.add(at, format!("{problem} `{name}`"), instead);
             }
-            (SourceKind::Csv, _) if name.chars().count() > CSV_NAME_MAX => {
-                mistakes.add(at, "this is too long", "write a column name of the first line");
-            }
-            (SourceKind::Csv, Some(known)) if !known.iter().any(|column| column == name) => {
-                // A file without a heading would put a person into this text, so none is quoted.
-                mistakes.add(
-                    at,
-                    format!("the file's first line has no column `{name}`"),
-                    "write the name as it stands there, or add the heading",
-                );
-            }
-            (SourceKind::Csv, _) | (SourceKind::Sqlite, None) => {}
         }
     }
 }
 
-const PLAIN: &str = "write letters, digits and underscores, at most 64, not a digit first; make a \
-                     view for other names";
+/// A source as the planner sees it.
+#[derive(Clone, Copy)]
+struct Ground<'a> {
+    naming: &'static Naming,
+    listing: &'a Listing,
+}
+
+impl<'a> Ground<'a> {
+    fn table(&self, table: &str) -> Option<&'a [String]> {
+        self.listing
+            .tables
+            .iter()
+            .flatten()
+            .find(|(name, _)| (self.naming.same)(name, table))
+            .map(|(_, columns)| columns.as_slice())
+    }
+
+    /// To read from one of its tables.
+    fn columns(&self, table: &str) -> Columns<'a> {
+        Columns { naming: self.naming, known: self.table(table), names: Vec::new() }
+    }
+}
 
 /// Plans one evidence type. The plan is of use only if there were no mistakes.
 pub(crate) fn plan(
     config: &EvidenceConfig,
-    listing: &Listing,
+    (naming, listing): (&'static Naming, &Listing),
     evidence_type: &EvidenceType,
     mistakes: &mut Mistakes,
 ) -> Plan {
+    let ground = Ground { naming, listing };
     let at = format!("evidence.{}", config.evidence_type);
-    let table = table(config, listing, &at, mistakes);
-    let known = listing.columns(&table);
-    let mut columns = Columns { kind: listing.kind, known, names: Vec::new() };
+    let table = table(config, ground, &at, mistakes);
+    let mut columns = ground.columns(&table);
     let matching = matching(&config.matching, &at, &mut columns, mistakes);
     let mut subject = subject(&config.subject, &format!("{at}.subject"), &mut columns, mistakes);
     check_subject(config, &at, mistakes);
@@ -137,8 +121,7 @@ pub(crate) fn plan(
         let at = format!("{at}.fields.{}", field.name);
         match Schema::parse(&field.schema) {
             Ok(schema) => {
-                let planned =
-                    field_plan(field_config, schema, &at, listing, &mut columns, mistakes);
+                let planned = field_plan(field_config, schema, &at, ground, &mut columns, mistakes);
                 fields.extend(planned.map(|planned| (field.name.clone(), planned)));
             }
             Err(problem) => mistakes.add(&at, problem, "have the rules corrected"),
@@ -148,33 +131,34 @@ pub(crate) fn plan(
     Plan { source, table, columns: columns.names, matching, subject, affected, blocked, fields }
 }
 
-fn table(config: &EvidenceConfig, listing: &Listing, at: &str, mistakes: &mut Mistakes) -> String {
+fn table(config: &EvidenceConfig, ground: Ground<'_>, at: &str, mistakes: &mut Mistakes) -> String {
     let at = format!("{at}.table");
-    match (listing.kind, &config.table) {
-        (SourceKind::Csv, None) => String::new(),
-        (SourceKind::Csv, Some(_)) => {
-            mistakes.add(at, "a CSV file has one table", "leave `table` out");
-            String::new()
-        }
-        (SourceKind::Sqlite, None) => {
-            let names = choices(listing.names.iter().map(String::as_str));
+    match &config.table {
+        None if ground.naming.tables => {
+            let names = choices(ground.listing.names.iter().map(String::as_str));
             mistakes.add(at, "it is missing", format!("write one of {names}"));
             String::new()
         }
-        (SourceKind::Sqlite, Some(table)) => {
-            check_table(table, listing, &at, mistakes);
+        None => String::new(),
+        Some(table) if ground.naming.tables => {
+            check_table(table, ground, &at, mistakes);
             table.clone()
+        }
+        Some(_) => {
+            let problem = format!("{} has no tables to choose from", ground.naming.called);
+            mistakes.add(at, problem, "leave `table` out");
+            String::new()
         }
     }
 }
 
-fn check_table(table: &str, listing: &Listing, at: &str, mistakes: &mut Mistakes) {
-    if !is_plain(table) {
-        mistakes.add(at, "this is no plain table name", PLAIN);
-    } else if listing.tables.is_some() {
-        match listing.columns(table) {
+fn check_table(table: &str, ground: Ground<'_>, at: &str, mistakes: &mut Mistakes) {
+    if let Err(BadName { problem, instead }) = (ground.naming.check)(table) {
+        mistakes.add(at, problem, instead);
+    } else if ground.listing.tables.is_some() {
+        match ground.table(table) {
             None => {
-                let names = choices(listing.names.iter().map(String::as_str));
+                let names = choices(ground.listing.names.iter().map(String::as_str));
                 let problem = format!("there is no table or view `{table}`");
                 mistakes.add(at, problem, format!("write one of {names}"));
             }
@@ -312,12 +296,12 @@ fn field_plan(
     config: &FieldConfig,
     schema: Schema,
     at: &str,
-    listing: &Listing,
+    ground: Ground<'_>,
     columns: &mut Columns<'_>,
     mistakes: &mut Mistakes,
 ) -> Option<FieldPlan> {
     match config {
-        FieldConfig::Many(many) => many_plan(many, schema, at, listing, columns, mistakes),
+        FieldConfig::Many(many) => many_plan(many, schema, at, ground, columns, mistakes),
         part => self::part(part, schema, at, columns, mistakes).map(FieldPlan::Part),
     }
 }
@@ -384,28 +368,51 @@ fn many_plan(
     config: &ManyConfig,
     schema: Schema,
     at: &str,
-    listing: &Listing,
+    ground: Ground<'_>,
     columns: &mut Columns<'_>,
     mistakes: &mut Mistakes,
 ) -> Option<FieldPlan> {
-    if listing.kind == SourceKind::Csv {
-        mistakes.add(at, "a CSV file has one table", "write `column` or `constant`, or use SQLite");
-        return None;
-    }
-    let parent = columns.col(&format!("{at}.parent"), &config.parent, mistakes);
+    let naming = ground.naming;
+    let from = match (&config.from, naming.many) {
+        (ManyFrom::Table { table, key, parent, order_by }, Many::Table) => ManyRows::Table {
+            table: table.clone(),
+            key: key.clone(),
+            order_by: order_by.clone(),
+            parent: columns.col(&format!("{at}.parent"), parent, mistakes),
+        },
+        (ManyFrom::List(list), Many::List) => {
+            columns.check(&format!("{at}.list"), list, mistakes);
+            ManyRows::List(list.clone())
+        }
+        (_, form) => {
+            let instead = match form {
+                Many::Never => "write `column` or `constant`, or use a database",
+                Many::Table => "write `table` with `key`, `parent` and `columns`",
+                Many::List => "write `list` with `columns`",
+            };
+            mistakes.add(at, format!("{} has no such lists", naming.called), instead);
+            return None;
+        }
+    };
     let items = schema.items.as_deref().filter(|items| items.kind == Kind::Object);
     let (Kind::Array, Some(items)) = (schema.kind, items) else {
         let instead = "write `column` or `constant`";
         mistakes.add(at, "the field is not a list of objects", instead);
         return None;
     };
-    check_table(&config.table, listing, &format!("{at}.table"), mistakes);
-    let known = listing.columns(&config.table);
-    let mut inner = Columns { kind: listing.kind, known, names: Vec::new() };
-    inner.check(&format!("{at}.key"), &config.key, mistakes);
-    if let Some(order) = &config.order_by {
-        inner.check(&format!("{at}.order_by"), order, mistakes);
-    }
+    let mut inner = match &config.from {
+        ManyFrom::Table { table, key, order_by, .. } => {
+            check_table(table, ground, &format!("{at}.table"), mistakes);
+            let inner = ground.columns(table);
+            inner.check(&format!("{at}.key"), key, mistakes);
+            if let Some(order) = order_by {
+                inner.check(&format!("{at}.order_by"), order, mistakes);
+            }
+            inner
+        }
+        // What the entries of a list have is known only when there are some.
+        ManyFrom::List(_) => Columns { naming, known: None, names: Vec::new() },
+    };
     let mut parts = BTreeMap::new();
     for (name, part_config) in &config.columns {
         let at = format!("{at}.columns.{name}");
@@ -428,13 +435,5 @@ fn many_plan(
     if inner.names.is_empty() {
         mistakes.add(format!("{at}.columns"), "no column is read", "map at least one column");
     }
-    Some(FieldPlan::Many(ManyPlan {
-        table: config.table.clone(),
-        key: config.key.clone(),
-        order_by: config.order_by.clone(),
-        parent,
-        columns: inner.names,
-        parts,
-        schema,
-    }))
+    Some(FieldPlan::Many(ManyPlan { from, columns: inner.names, parts, schema }))
 }

@@ -4,24 +4,34 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::Path,
+    time::Duration,
 };
 
 use einmal_adapter_kit::register::{Answer, Query, Register, RegisterFault, async_trait};
 use einmal_policy::rules_document::EvidenceType;
 
 use crate::{
-    config::{EvidenceConfig, SourceConfig, SourcesConfig},
+    config::{FieldConfig, ManyFrom, SourceConfig, SourcesConfig},
     csv_file::BadLines,
+    kinds::{Listing, Naming, Source, Spot},
     lookup::{self, Wanted},
     mistake::{Mistake, Mistakes, choices},
     plan::Plan,
-    planner::{self, Listing},
-    source::Source,
+    planner,
 };
+
+/// Longer than this no exchange can wait for a register.
+const TIMEOUT_MAX_MS: u64 = 10_000;
+
+/// An open source and how long one lookup in it may take.
+struct Opened {
+    source: Box<dyn Source>,
+    timeout: Duration,
+}
 
 /// A register by configuration alone. May be asked many times at once.
 pub struct ConfiguredRegister {
-    sources: BTreeMap<String, Source>,
+    sources: BTreeMap<String, Opened>,
     plans: BTreeMap<String, Plan>,
 }
 
@@ -46,17 +56,16 @@ impl ConfiguredRegister {
         types: &[EvidenceType],
     ) -> Result<Self, Vec<Mistake>> {
         let mut mistakes = Mistakes::default();
-        let (mut sources, listings) = open_sources(config, folder, &mut mistakes).await;
-        let plans = plan_all(config, &listings, types, &mut mistakes);
+        let (mut sources, grounds) = open_sources(config, folder, &mut mistakes).await;
+        let plans = plan_all(config, &grounds, types, &mut mistakes);
         mistakes.result()?;
 
         let mut mistakes = Mistakes::default();
-        for (name, source) in &mut sources {
+        for (name, opened) in &mut sources {
             let own: Vec<&Plan> = plans.values().filter(|plan| plan.source == *name).collect();
-            if let Err(problem) = source.ready(&own).await {
-                let at = format!("sources.{name}.path");
-                mistakes.add(at, problem, "repair the source and start again");
-            }
+            let timeout = opened.timeout;
+            let mut spot = Spot { name, folder, timeout, mistakes: &mut mistakes };
+            opened.source.ready(&own, &mut spot).await;
         }
         mistakes.result()?;
         tracing::info!(sources = sources.len(), evidence_types = plans.len(), "register is open");
@@ -65,27 +74,30 @@ impl ConfiguredRegister {
 
     /// Lines of CSV files that could not be used when the file was last read.
     pub fn bad_lines(&self) -> Vec<BadLines> {
-        self.sources.values().filter_map(Source::bad_lines).collect()
+        self.sources.values().filter_map(|opened| opened.source.bad_lines()).collect()
     }
 }
+
+/// What is in each source, and how it is named there.
+type Grounds = BTreeMap<String, (&'static Naming, Listing)>;
 
 async fn open_sources(
     config: &SourcesConfig,
     folder: &Path,
     mistakes: &mut Mistakes,
-) -> (BTreeMap<String, Source>, BTreeMap<String, Listing>) {
-    let (mut sources, mut listings) = (BTreeMap::new(), BTreeMap::new());
+) -> (BTreeMap<String, Opened>, Grounds) {
+    let (mut sources, mut grounds) = (BTreeMap::new(), Grounds::new());
     for source in &config.sources {
-        if listings.contains_key(&source.name) {
+        if grounds.contains_key(&source.name) {
             let problem = "two sources have this name";
             mistakes.add(format!("sources.{}.name", source.name), problem, "rename one");
             continue;
         }
         let (opened, listing) = open_source(source, config, folder, mistakes).await;
-        listings.insert(source.name.clone(), listing);
+        grounds.insert(source.name.clone(), (&source.kind.naming, listing));
         sources.extend(opened.map(|opened| (source.name.clone(), opened)));
     }
-    (sources, listings)
+    (sources, grounds)
 }
 
 async fn open_source(
@@ -93,24 +105,39 @@ async fn open_source(
     all: &SourcesConfig,
     folder: &Path,
     mistakes: &mut Mistakes,
-) -> (Option<Source>, Listing) {
-    let unread = Listing { kind: config.kind, names: Vec::new(), tables: None };
-    let Some(source) = Source::open(config, folder, mistakes).await else { return (None, unread) };
-    let own: Vec<&EvidenceConfig> =
-        all.evidence.iter().filter(|evidence| evidence.source == config.name).collect();
-    match source.listing(&own).await {
-        Ok(listing) => (Some(source), listing),
-        Err(problem) => {
-            let at = format!("sources.{}.path", config.name);
-            mistakes.add(at, problem, "repair the source and start again");
-            (Some(source), unread)
-        }
+) -> (Option<Opened>, Listing) {
+    let timeout = Duration::from_millis(config.timeout_ms.clamp(1, TIMEOUT_MAX_MS));
+    let mut spot = Spot { name: &config.name, folder, timeout, mistakes };
+    if config.timeout_ms == 0 || config.timeout_ms > TIMEOUT_MAX_MS {
+        let instead = format!("write milliseconds from 1 to {TIMEOUT_MAX_MS}");
+        spot.mistake("timeout_ms", "it is out of range", instead);
     }
+    let Some(source) = config.setup.open(&mut spot).await else {
+        return (None, Listing::default());
+    };
+    let listing = source.listing(&tables(config, all), &mut spot).await.unwrap_or_default();
+    (Some(Opened { source, timeout }), listing)
+}
+
+/// The tables of a source that the configuration names.
+fn tables<'a>(source: &SourceConfig, all: &'a SourcesConfig) -> Vec<&'a str> {
+    let own = all.evidence.iter().filter(|evidence| evidence.source == source.name);
+    own.flat_map(|evidence| {
+        let inner = evidence.fields.values().filter_map(|field| match field {
+            FieldConfig::Many(many) => match &many.from {
+                ManyFrom::Table { table, .. } => Some(table.as_str()),
+                ManyFrom::List(_) => None,
+            },
+            FieldConfig::Column(_) | FieldConfig::Constant(_) => None,
+        });
+        evidence.table.as_deref().into_iter().chain(inner)
+    })
+    .collect()
 }
 
 fn plan_all(
     config: &SourcesConfig,
-    listings: &BTreeMap<String, Listing>,
+    grounds: &Grounds,
     types: &[EvidenceType],
     mistakes: &mut Mistakes,
 ) -> BTreeMap<String, Plan> {
@@ -129,14 +156,14 @@ fn plan_all(
             let problem = "the rules have no such evidence type";
             mistakes.add(format!("{at}.type"), problem, format!("write one of {names}"));
         }
-        let listing = listings.get(&evidence.source);
-        if listing.is_none() {
-            let names = choices(listings.keys().map(String::as_str));
+        let ground = grounds.get(&evidence.source);
+        if ground.is_none() {
+            let names = choices(grounds.keys().map(String::as_str));
             let problem = format!("there is no source `{}`", evidence.source);
             mistakes.add(format!("{at}.source"), problem, format!("write one of {names}"));
         }
-        if let (Some(evidence_type), Some(listing)) = (evidence_type, listing) {
-            let plan = planner::plan(evidence, listing, evidence_type, mistakes);
+        if let (Some(evidence_type), Some((naming, listing))) = (evidence_type, ground) {
+            let plan = planner::plan(evidence, (naming, listing), evidence_type, mistakes);
             plans.insert(id.clone(), plan);
         }
     }
@@ -149,16 +176,17 @@ impl Register for ConfiguredRegister {
         let not_configured =
             || RegisterFault::NotConfigured { evidence_type: query.evidence_type.clone() };
         let plan = self.plans.get(&query.evidence_type).ok_or_else(not_configured)?;
-        let source = self.sources.get(&plan.source).ok_or_else(not_configured)?;
+        let Opened { source, timeout } =
+            self.sources.get(&plan.source).ok_or_else(not_configured)?;
         let fault =
             |problem: String| RegisterFault::Source { source_name: plan.source.clone(), problem };
         // "Nothing" would be untrue of a person who is there but cannot be asked for in this way.
         let wanted = Wanted::new(plan, &query.person).ok_or_else(|| {
             fault("it lacks a column for this kind of query; map it under `match`".into())
         })?;
-        let found = tokio::time::timeout(source.timeout, source.find(plan, query, &wanted)).await;
+        let found = tokio::time::timeout(*timeout, source.find(plan, query, &wanted)).await;
         let lookup = found.map_err(|_| {
-            fault(format!("no answer within {} ms (`timeout_ms`)", source.timeout.as_millis()))
+            fault(format!("no answer within {} ms (`timeout_ms`)", timeout.as_millis()))
         })??;
         lookup::answer(plan, query, lookup)
     }

@@ -6,12 +6,13 @@
 
 use std::{
     collections::BTreeMap,
-    path::Path,
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
-use einmal_adapter_kit::register::{Query, RegisterFault};
+use einmal_adapter_kit::register::{Query, RegisterFault, async_trait};
 use einmal_protocol::person::PersonQuery;
+use serde::Deserialize;
 use sqlx::{
     AssertSqlSafe, ConnectOptions, Connection, Decode, Executor, Row as _, Sqlite,
     SqliteConnection, SqlitePool, TypeInfo, ValueRef,
@@ -23,12 +24,64 @@ use tokio_stream::StreamExt;
 use zeroize::Zeroizing;
 
 use crate::{
-    config::SourceKind,
+    kinds::{BadName, Kind, Listing, Many, Missing, Naming, Setup, Source, Spot, keys},
     lookup::{CANDIDATES_MAX, Lookup, MANY_MAX, Matches, Wanted, birth_date},
-    plan::{Col, ManyPlan, Plan, Row},
-    planner::{Listing, is_plain},
+    plan::{Col, ManyPlan, ManyRows, Plan, Row},
     values::Cell,
 };
+
+/// SQLite databases.
+pub(crate) const KIND: Kind = Kind {
+    name: "sqlite",
+    naming: Naming {
+        called: "an SQLite database",
+        tables: true,
+        many: Many::Table,
+        check: check_name,
+        same: |one, other| one.eq_ignore_ascii_case(other),
+        missing: Missing::Choices,
+    },
+    keys: keys::<SqliteKeys>,
+};
+
+const NAME_MAX: usize = 64;
+
+fn check_name(name: &str) -> Result<(), BadName> {
+    let plain = BadName {
+        problem: "this is no plain name",
+        instead: "write letters, digits and underscores, at most 64, not a digit first; make a \
+                  view for other names",
+    };
+    if is_plain(name) { Ok(()) } else { Err(plain) }
+}
+
+/// Whether a name may stand, quoted, in a statement.
+fn is_plain(name: &str) -> bool {
+    name.chars().count() <= NAME_MAX
+        && name.starts_with(|char: char| char.is_alphabetic() || char == '_')
+        && name.chars().all(|char| char.is_alphanumeric() || char == '_')
+}
+
+/// Keys of an SQLite source.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SqliteKeys {
+    path: PathBuf,
+}
+
+#[async_trait]
+impl Setup for SqliteKeys {
+    async fn open(&self, spot: &mut Spot<'_>) -> Option<Box<dyn Source>> {
+        let path = spot.folder.join(&self.path);
+        match SqliteSource::open(spot.name, &path, spot.timeout).await {
+            Ok(source) => Some(Box::new(source)),
+            Err(problem) => {
+                spot.bad_path(&self.path, &problem);
+                None
+            }
+        }
+    }
+}
 
 const CONNECTIONS_MAX: u32 = 4;
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
@@ -39,7 +92,7 @@ const TABLES_MAX: usize = 1_000;
 const INSTRUCTIONS: i32 = 1_000;
 
 /// One database.
-pub(crate) struct SqliteSource {
+struct SqliteSource {
     name: String,
     pool: SqlitePool,
     timeout: Duration,
@@ -47,7 +100,7 @@ pub(crate) struct SqliteSource {
 
 impl SqliteSource {
     /// Opens a database that exists.
-    pub(crate) async fn open(name: &str, path: &Path, timeout: Duration) -> Result<Self, String> {
+    async fn open(name: &str, path: &Path, timeout: Duration) -> Result<Self, String> {
         if !path.is_file() {
             return Err("there is no such file".into());
         }
@@ -75,7 +128,7 @@ impl SqliteSource {
     }
 
     /// All table names, and the columns of those that the configuration names.
-    pub(crate) async fn listing(&self, wanted: &[&str]) -> Result<Listing, String> {
+    async fn tables(&self, wanted: &[&str]) -> Result<Listing, String> {
         let mut connection = self.pool.acquire().await.map_err(|error| problem(&error))?;
         let sql = "SELECT name FROM sqlite_schema WHERE type IN ('table', 'view') \
                    AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY name LIMIT ?1";
@@ -99,11 +152,11 @@ impl SqliteSource {
                     .unwrap_or_default();
             tables.insert(name.clone(), columns);
         }
-        Ok(Listing { kind: SourceKind::Sqlite, names, tables: Some(tables) })
+        Ok(Listing { names, tables: Some(tables) })
     }
 
     /// Prepares every statement that the plan can need.
-    pub(crate) async fn check(&self, plan: &Plan) -> Result<(), String> {
+    async fn check(&self, plan: &Plan) -> Result<(), String> {
         let mut connection = self.pool.acquire().await.map_err(|error| problem(&error))?;
         let columns: Vec<Col> = (0..plan.columns.len()).map(Col).collect();
         let fields: Vec<String> = plan.fields.keys().cloned().collect();
@@ -116,28 +169,6 @@ impl SqliteSource {
                 .map_err(|e| problem(&e))?;
         }
         Ok(())
-    }
-
-    /// Looks one person up, all in one read transaction.
-    pub(crate) async fn find(
-        &self,
-        plan: &Plan,
-        query: &Query,
-        wanted: &Wanted,
-    ) -> Result<Lookup, RegisterFault> {
-        let mut connection = self.acquire().await.map_err(|error| self.fault(&error))?;
-        let mut transaction = connection.begin().await.map_err(|error| self.fault(&error))?;
-        let lookup = self.person(&mut transaction, plan, query, wanted).await?;
-        let Lookup::One(mut hit) = lookup else { return Ok(lookup) };
-        if !hit.blocked {
-            for (name, many) in plan.many(&query.fields) {
-                let rows = self.rows_of(&mut transaction, name, many, hit.row.get(many.parent));
-                if let Some(rows) = rows.await? {
-                    hit.many.insert(name.clone(), rows);
-                }
-            }
-        }
-        Ok(Lookup::One(hit))
     }
 
     /// A connection whose statements SQLite itself ends at the deadline: dropping a query's
@@ -240,6 +271,47 @@ impl SqliteSource {
     }
 }
 
+#[async_trait]
+impl Source for SqliteSource {
+    async fn listing(&self, tables: &[&str], spot: &mut Spot<'_>) -> Option<Listing> {
+        let listing = self.tables(tables).await;
+        listing.map_err(|problem| spot.mistake("path", problem, REPAIR)).ok()
+    }
+
+    async fn ready(&mut self, plans: &[&Plan], spot: &mut Spot<'_>) {
+        for plan in plans {
+            if let Err(problem) = self.check(plan).await {
+                spot.mistake("path", problem, REPAIR);
+            }
+        }
+    }
+
+    /// Looks one person up, all in one read transaction.
+    async fn find(
+        &self,
+        plan: &Plan,
+        query: &Query,
+        wanted: &Wanted,
+    ) -> Result<Lookup, RegisterFault> {
+        let mut connection = self.acquire().await.map_err(|error| self.fault(&error))?;
+        let mut transaction = connection.begin().await.map_err(|error| self.fault(&error))?;
+        let lookup = self.person(&mut transaction, plan, query, wanted).await?;
+        let Lookup::One(mut hit) = lookup else { return Ok(lookup) };
+        if !hit.blocked {
+            for (name, many) in plan.many(&query.fields) {
+                let ManyRows::Table { parent, .. } = &many.from else { continue };
+                let rows = self.rows_of(&mut transaction, name, many, hit.row.get(*parent));
+                if let Some(rows) = rows.await? {
+                    hit.many.insert(name.clone(), rows);
+                }
+            }
+        }
+        Ok(Lookup::One(hit))
+    }
+}
+
+const REPAIR: &str = "repair the source and start again";
+
 fn cell(row: &SqliteRow, index: usize) -> Result<Cell, sqlx::Error> {
     let value = row.try_get_raw(index)?;
     if value.is_null() {
@@ -276,16 +348,17 @@ fn person_sql(plan: &Plan, columns: &[Col], by_idnr: bool) -> Option<String> {
 }
 
 fn many_sql(many: &ManyPlan) -> Option<String> {
+    let ManyRows::Table { table, key, order_by, .. } = &many.from else { return None };
     let columns: Option<Vec<String>> = many.columns.iter().map(|name| column(name)).collect();
-    let order = match &many.order_by {
+    let order = match order_by {
         Some(name) => format!(" ORDER BY {}", column(name)?),
         None => String::new(),
     };
     Some(format!(
         "SELECT {} FROM {} AS t WHERE {} = ?1{order} LIMIT {}",
         columns?.join(", "),
-        quoted(&many.table)?,
-        column(&many.key)?,
+        quoted(table)?,
+        column(key)?,
         MANY_MAX + 1,
     ))
 }

@@ -30,7 +30,6 @@ const WRONG: &[(&str, &str, &str)] = &[
     ("standesamt.db", "fehlt.db", "sources.personenstand.path"),
     ("standesamt.db", "text.db", "sources.personenstand.path"),
     ("timeout_ms = 2000", "timeout_ms = 0", "sources.personenstand.timeout_ms"),
-    ("timeout_ms = 2000", "delimiter = \",\"", "sources.personenstand.delimiter"),
     ("table = \"births\"", "table = \"birds\"", "evidence.birth-certificate.table"),
     ("table = \"births\"", "table = \"kaputt\"", "evidence.birth-certificate.table"),
     ("table = \"births\"", "table = \"a; DROP\"", "evidence.birth-certificate.table"),
@@ -82,6 +81,11 @@ const WRONG: &[(&str, &str, &str)] = &[
     ("type = \"income\"", "type = \"birth-certificate\"", "evidence.birth-certificate.type"),
     ("source = \"personenstand\"", "source = \"amt\"", "evidence.birth-certificate.source"),
     ("table = \"gehalt\"", "table = \"lohn\"", "evidence.income.fields.months.table"),
+    (
+        "table = \"gehalt\"\nkey = \"person_id\"\nparent = \"id\"\norder_by = \"monat\"",
+        "list = \"/gehalt\"",
+        "evidence.income.fields.months",
+    ),
     ("key = \"person_id\"", "key = \"pid\"", "evidence.income.fields.months.key"),
     ("parent = \"id\"", "parent = \"pid\"", "evidence.income.fields.months.parent"),
     ("order_by = \"monat\"", "order_by = \"m\"", "evidence.income.fields.months.order_by"),
@@ -97,12 +101,23 @@ fn form_is_refused_with_its_line() {
     assert!(SourcesConfig::parse(CONFIG).is_ok());
     for (right, wrong, line, word) in [
         ("timeout_ms = 2000", "timeout = 2000", 6, "timeout"),
-        ("kind = \"sqlite\"", "kind = \"oracle\"", 4, "oracle"),
+        ("kind = \"sqlite\"", "kind = \"oracle\"", 4, "write one of `csv`, `sqlite`"),
+        ("kind = \"sqlite\"", "", 2, "kind"),
+        ("kind = \"sqlite\"", "kind = 7", 4, "expected a string"),
+        ("timeout_ms = 2000", "timeout_ms = \"2 s\"", 6, "expected u64"),
+        // Each kind has keys of its own, and says them.
+        ("timeout_ms = 2000", "delimiter = \",\"", 6, "expected `path` besides `name`"),
+        ("kind = \"sqlite\"", "kind = \"csv\"\ndelimiter = \";;\"", 5, "`csv`: "),
+        ("path = \"standesamt.db\"", "", 2, "kind `sqlite`: missing field `path`"),
+        ("[[sources]]", "[sources]", 2, "`[[sources]]`"),
+        ("[[sources]]", "[[origins]]", 1, "`sources`"),
+        ("[[sources]]", "colour = 1\n[[sources]]", 2, "colour"),
         ("blocked = ", "bloked = ", 12, "bloked"),
         ("birth_date = \"geburtsdatum\"\nb", "birthdate = \"x\"\nb", 18, "birthdate"),
         ("{ column = \"name\" }", "{ colum = \"name\" }", 36, "colum"),
         ("{ column = \"name\" }", "{ column = \"name\", constant = 1 }", 36, "either"),
         ("{ column = \"name\" }", "{ table = \"name\" }", 36, "parent"),
+        ("{ column = \"name\" }", "{ list = \"/name\" }", 36, "columns"),
         ("type = \"income\"", "", 43, "type"),
     ] {
         assert!(CONFIG.contains(right), "{right}");
