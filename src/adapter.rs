@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use einmal_adapter_kit::{Adapter, AdapterSetup, RegisterSetup, StartError};
+use einmal_adapter_kit::{Adapter, AdapterSetup, RegisterLimits, RegisterSetup, StartError};
 use einmal_adapters::{ConfiguredRegister, SourcesConfig};
 use einmal_peer::{
     Clock, Tls, TlsFiles,
@@ -51,6 +51,9 @@ pub struct AdapterConfig {
     /// Exchanges open at once on each stream.
     #[serde(default = "credits")]
     credits: u32,
+    /// Other processes serve the same registers.
+    #[serde(default)]
+    replicated: bool,
     /// The registers.
     #[serde(rename = "register")]
     pub(crate) registers: Vec<RegisterSection>,
@@ -66,6 +69,9 @@ pub(crate) struct RegisterSection {
     pub(crate) identity: PathBuf,
     /// Its sources and their mapping to evidence.
     sources: PathBuf,
+    /// What it may take of this adapter.
+    #[serde(default)]
+    limits: RegisterLimits,
 }
 
 impl RegisterSection {
@@ -139,6 +145,7 @@ pub async fn start(path: &Path, clock: Clock) -> Result<Adapter, Exit> {
             id: section.id.clone(),
             identity: files::signing_key(&section.identity)?,
             register: Arc::new(section.open(types).await?),
+            limits: section.limits.clone(),
         });
     }
     let setup = AdapterSetup {
@@ -148,6 +155,7 @@ pub async fn start(path: &Path, clock: Clock) -> Result<Adapter, Exit> {
         state: adapter.state,
         clock,
         credits: adapter.credits,
+        replicated: adapter.replicated,
     };
     einmal_adapter_kit::start(setup, registers).await.map_err(|error| match error {
         StartError::Broker(_) => Exit::unavailable(error),

@@ -13,7 +13,8 @@ use std::{
 
 use einmal::demo::{house::House, plan::Plan};
 use einmal_adapter_kit::{
-    Adapter, AdapterSetup, Answer, Found, Query, Register, RegisterFault, RegisterSetup,
+    Adapter, AdapterSetup, Answer, Found, Query, Register, RegisterFault, RegisterLimits,
+    RegisterSetup,
     register::async_trait,
 };
 use einmal_client::ClientError;
@@ -124,11 +125,13 @@ impl Stage {
             state: folder.join("adapter-scripted"),
             clock: self.world.clock(),
             credits,
+            replicated: false,
         };
         let register = RegisterSetup {
             id: "bzst".to_owned(),
             identity: files::signing_key(&folder.join("keys/bzst.key")).unwrap(),
             register: Arc::clone(&self.register) as Arc<dyn Register>,
+            limits: RegisterLimits::default(),
         };
         let adapter = einmal_adapter_kit::start(setup, vec![register]).await.unwrap();
         self.adapter = Some(adapter);

@@ -2,16 +2,10 @@
 //! Putting an adapter together: one process, any number of registers, a stream to every broker of
 //! the directory, and no open port.
 
-use std::{
-    collections::HashMap,
-    path::PathBuf,
-    sync::{Arc, PoisonError, RwLock},
-    time::Duration,
-};
+use std::{collections::HashMap, path::PathBuf, sync::Arc, time::Duration};
 
 use einmal_peer::{
-    Cards, Clock, HandIn, PeerRole, Seen, Tls, TrustStore,
-    cards::publish,
+    Cards, Clock, HandIn, Seen, Tls, TrustStore,
     dial::{self, DialError, Target},
     expiry,
     files::FileError,
@@ -25,24 +19,25 @@ use einmal_protocol::{
     seal::SealError,
     wire::v1::Envelope,
 };
-use tokio::task::JoinSet;
+use tokio::{sync::watch, task::JoinSet};
 use tokio_util::sync::CancellationToken;
-use tonic::{Status, transport::Channel};
+use tonic::Status;
 
 use crate::{
-    attach,
     bulkhead::{Bulkhead, RegisterLimits, RegisterState, Threads},
+    certificate,
+    counted::{Count, Counts},
+    node::Node,
     register::Register,
     replay::{Orphans, Revealed},
     sealing::SealingKeys,
+    streams::{self, Part},
 };
 
-/// Sealing keys are looked at this often, and newer trust is asked for each time between.
-const RENEW: Duration = Duration::from_secs(60);
-/// After a stream that lasted, the next is tried at once; then after longer and longer.
-const WAIT_MIN: Duration = Duration::from_millis(100);
-/// A broker may take so long to take a card.
-const PUBLISH: Duration = Duration::from_secs(30);
+/// Registers on one stream: what a broker takes.
+const STREAM_REGISTERS_MAX: usize = 1024;
+/// Registers of one adapter: 16 streams to each broker, of the 64 that an operator may have there.
+pub const REGISTERS_MAX: usize = 16 * STREAM_REGISTERS_MAX;
 /// Streams that have not ended so long after they were told to are cut.
 const STOP: Duration = Duration::from_secs(20);
 
@@ -50,7 +45,7 @@ const STOP: Duration = Duration::from_secs(20);
 pub struct AdapterSetup {
     /// A broker to ask for rules and directory first: "https://host:port".
     pub broker: String,
-    /// Own certificate and whom to believe.
+    /// Own certificate and whom to believe; its files are read again when they change.
     pub tls: Tls,
     /// The pinned root.
     pub root: Envelope,
@@ -60,6 +55,9 @@ pub struct AdapterSetup {
     pub clock: Clock,
     /// Exchanges open at once on each stream.
     pub credits: u32,
+    /// Other processes serve the same registers: sealing keys then come from a file that all of
+    /// them began with.
+    pub replicated: bool,
 }
 
 /// One register that this adapter speaks for.
@@ -74,17 +72,6 @@ pub struct RegisterSetup {
     pub limits: RegisterLimits,
 }
 
-/// A register at work.
-pub(crate) struct Node {
-    pub(crate) id: String,
-    pub(crate) identity: SigningKey,
-    pub(crate) register: Arc<dyn Register>,
-    pub(crate) bulkhead: Bulkhead,
-    pub(crate) sealing: RwLock<SealingKeys>,
-    /// The newest card, to be published.
-    card: RwLock<Envelope>,
-}
-
 /// What all exchanges of one adapter share.
 pub(crate) struct Shared {
     pub(crate) clock: Clock,
@@ -95,15 +82,22 @@ pub(crate) struct Shared {
     pub(crate) orphans: Orphans,
     pub(crate) nodes: HashMap<String, Arc<Node>>,
     pub(crate) credits: u32,
+    /// The own certificate, as it was read last.
+    pub(crate) tls: watch::Receiver<Tls>,
+    /// The broker of the configuration.
+    pub(crate) first_broker: String,
+    pub(crate) trust_domain: String,
+    pub(crate) streams: Count,
+    pub(crate) exchanges: Count,
+    pub(crate) unproven: Count,
     _threads: Threads,
 }
 
 /// An adapter that runs.
 pub struct Adapter {
     shared: Arc<Shared>,
-    hand_in: HandIn,
     stop: CancellationToken,
-    streams: JoinSet<()>,
+    tasks: JoinSet<()>,
 }
 
 impl std::fmt::Debug for Adapter {
@@ -145,12 +139,14 @@ pub async fn start(
         if !entry.keys.contains(identity.public()) {
             return Err(StartError::OtherKey(id));
         }
-        let (sealing, card) = SealingKeys::open(&setup.state, &id, &identity, now_ms)?;
-        let (sealing, card) = (RwLock::new(sealing), RwLock::new(card));
+        let sealing = (setup.replicated, now_ms);
+        let sealing = SealingKeys::open(&setup.state, &id, &identity, sealing)?;
         let bulkhead = Bulkhead::new(&id, &limits, setup.credits, threads.handle());
-        let node = Node { id: id.clone(), identity, register, bulkhead, sealing, card };
+        let node = Node::new(id.clone(), (identity, register), bulkhead, sealing);
         nodes.insert(id, Arc::new(node));
     }
+    let parts = parts(&nodes)?;
+    let (tls, tls_held) = watch::channel(setup.tls);
     let shared = Arc::new(Shared {
         clock: setup.clock,
         trust,
@@ -160,133 +156,56 @@ pub async fn start(
         orphans: Orphans::default(),
         nodes,
         credits: setup.credits,
+        tls: tls_held,
+        first_broker: setup.broker,
+        trust_domain,
+        streams: Count::default(),
+        exchanges: Count::default(),
+        unproven: Count::default(),
         _threads: threads,
     });
     let stop = CancellationToken::new();
-    let mut streams = JoinSet::new();
-    let hand_in = HandIn::new(Arc::clone(&setup.tls.client), &trust_domain);
-    let trust = Arc::clone(&shared.trust);
-    streams.spawn(expiry::daily(trust, setup.tls.ends_at_ms, shared.clock.clone(), stop.clone()));
-    let (seen, trust) = (Arc::clone(&shared.seen), Arc::clone(&shared.trust));
-    streams.spawn(hand_in.clone().daily(seen, trust, stop.clone()));
-    for broker in &directory.document().brokers {
-        let target = Target {
-            address: broker.address.clone(),
-            trust_domain: trust_domain.clone(),
-            role: PeerRole::Broker,
-            id: Some(broker.id.clone()),
-        };
-        let channel = dial::channel(&target, Arc::clone(&setup.tls.client))?;
-        let (shared, stop) = (Arc::clone(&shared), stop.clone());
-        let (broker, ledger) = (broker.id.clone(), broker.ledger.clone());
-        streams.spawn(async move {
-            stay_attached(shared, channel, (broker, ledger), stop).await;
-        });
-    }
-    Ok(Adapter { shared, hand_in, stop, streams })
+    let mut tasks = JoinSet::new();
+    tasks.spawn(certificate::follow(tls, stop.clone()));
+    tasks.spawn(daily(Arc::clone(&shared), stop.clone()));
+    tasks.spawn(streams::follow(Arc::clone(&shared), parts, stop.clone()));
+    Ok(Adapter { shared, stop, tasks })
 }
 
-/// Attaches, and attaches again after a break, waiting a little longer each time.
-async fn stay_attached(
-    shared: Arc<Shared>,
-    channel: Channel,
-    (broker, ledger): (String, String),
-    stop: CancellationToken,
-) {
-    let mut wait = WAIT_MIN;
+/// Registers by stream: a broker takes so many on one.
+fn parts(nodes: &HashMap<String, Arc<Node>>) -> Result<Vec<Part>, StartError> {
+    if nodes.is_empty() || nodes.len() > REGISTERS_MAX {
+        return Err(StartError::HowMany(nodes.len()));
+    }
+    let mut all: Vec<Arc<Node>> = nodes.values().cloned().collect();
+    all.sort_unstable_by(|one, other| one.id.cmp(&other.id));
+    Ok(all.chunks(STREAM_REGISTERS_MAX).map(|part| Arc::new(part.to_vec())).collect())
+}
+
+/// What is done once a day, with the certificate that is held at the time.
+async fn daily(shared: Arc<Shared>, stop: CancellationToken) {
+    let mut tls = shared.tls.clone();
     while !stop.is_cancelled() {
-        let began = std::time::Instant::now();
-        let attached = async {
+        let held = tls.borrow_and_update().clone();
+        let over = stop.child_token();
+        let (trust, clock) = (Arc::clone(&shared.trust), shared.clock.clone());
+        let warn = expiry::daily(Arc::clone(&trust), held.ends_at_ms, clock, over.clone());
+        let hand_in = shared.hand_in(&held);
+        let hand_in = hand_in.daily(Arc::clone(&shared.seen), trust, over.clone());
+        let newer = async {
             tokio::select! {
-                renewed = renew_trust(&shared, &channel) => renewed?,
-                () = stop.cancelled() => return Ok(()),
+                Ok(()) = tls.changed() => {}
+                () = stop.cancelled() => {}
             }
-            tokio::select! {
-                published = publish_cards(&shared, &channel) => published?,
-                () = stop.cancelled() => return Ok(()),
-            }
-            tokio::select! {
-                ended = attach::attach(&shared, channel.clone(), &broker, &ledger, &stop) => ended,
-                ended = keep_fresh(&shared, &channel) => ended,
-            }
+            over.cancel();
         };
-        match attached.await {
-            Ok(()) => {
-                tracing::info!(broker, "the stream ended");
-                wait = WAIT_MIN;
-            }
-            Err(status) => {
-                tracing::warn!(broker, code = ?status.code(), message = status.message(), "not attached");
-            }
-        }
-        if let Err(error) = shared.seen.save() {
-            tracing::error!(%error, "the last checkpoint cannot be kept");
-        }
-        if began.elapsed() > Duration::from_secs(1) {
-            wait = WAIT_MIN;
-        }
-        // Half to the whole of the wait, so that many adapters do not come back at one moment.
-        let [jitter] = einmal_peer::random::bytes::<1>().unwrap_or([128]);
-        let this_time = wait / 2 + wait / 2 * u32::from(jitter) / 256;
-        tokio::select! {
-            () = tokio::time::sleep(this_time) => {}
-            () = stop.cancelled() => {}
-        }
-        wait = (wait * 2).min(Duration::from_secs(10));
+        tokio::join!(warn, hand_in, newer);
     }
 }
 
-/// Takes newer rules, directory and deny list, if the broker has them. What is not accepted leaves
-/// the trust as it was.
-async fn renew_trust(shared: &Shared, channel: &Channel) -> Result<(), Status> {
-    shared.trust.poll(channel.clone(), shared.clock.now_ms()).await.map(|_| ())
-}
-
-async fn publish_cards(shared: &Shared, channel: &Channel) -> Result<(), Status> {
-    for node in shared.nodes.values() {
-        let card = node.card.read().unwrap_or_else(PoisonError::into_inner).clone();
-        tokio::time::timeout(PUBLISH, publish(channel.clone(), card))
-            .await
-            .map_err(|_| Status::deadline_exceeded("the broker does not take a key card"))??;
-    }
-    Ok(())
-}
-
-/// Takes newer trust while a stream lasts, changes sealing keys in time and announces them. Ends
-/// only where the broker fails: the stream is then begun anew.
-async fn keep_fresh(shared: &Shared, channel: &Channel) -> Result<(), Status> {
-    loop {
-        let keys_are_due = tokio::time::Instant::now() + RENEW;
-        while tokio::time::Instant::now() < keys_are_due {
-            tokio::time::sleep(trust::POLL).await;
-            renew_trust(shared, channel).await?;
-        }
-        let now_ms = shared.clock.now_ms();
-        let mut changed = false;
-        for node in shared.nodes.values() {
-            match node.renew(now_ms) {
-                Ok(renewed) => changed |= renewed,
-                Err(error) => {
-                    tracing::error!(register = node.id, %error, "sealing keys are not renewed");
-                }
-            }
-        }
-        if changed {
-            publish_cards(shared, channel).await?;
-        }
-    }
-}
-
-impl Node {
-    /// Makes and destroys sealing keys where it is time; whether there is a new card.
-    fn renew(&self, now_ms: u64) -> Result<bool, StartError> {
-        let mut sealing = self.sealing.write().unwrap_or_else(PoisonError::into_inner);
-        let due = sealing.is_due(now_ms);
-        if due {
-            let card = sealing.renew(&self.identity, now_ms)?;
-            *self.card.write().unwrap_or_else(PoisonError::into_inner) = card;
-        }
-        Ok(due)
+impl Shared {
+    fn hand_in(&self, tls: &Tls) -> HandIn {
+        HandIn::new(Arc::clone(&tls.client), &self.trust_domain)
     }
 }
 
@@ -294,7 +213,8 @@ impl Adapter {
     /// Hands in what this adapter saw of each ledger to its keeper, now. It is done by itself
     /// shortly after the start and once a day.
     pub async fn hand_in(&self) -> HandedIn {
-        self.hand_in.now(&self.shared.seen, &self.shared.trust.current().directory).await
+        let hand_in = self.shared.hand_in(&self.shared.tls.borrow().clone());
+        hand_in.now(&self.shared.seen, &self.shared.trust.current().directory).await
     }
 
     /// The rules, directory and deny list that it holds.
@@ -310,13 +230,25 @@ impl Adapter {
         states
     }
 
+    /// What is open at the moment.
+    pub fn counts(&self) -> Counts {
+        let Shared { streams, exchanges, unproven, nodes, .. } = &*self.shared;
+        let lookups = nodes.values().map(|node| node.bulkhead.state().lookups).sum();
+        Counts {
+            streams: streams.now(),
+            exchanges: exchanges.now(),
+            unproven: unproven.now(),
+            lookups,
+        }
+    }
+
     /// Ends: tells the brokers, lets what is open end, closes the streams.
     pub async fn stop(mut self) {
         self.stop.cancel();
-        let ended = async { while self.streams.join_next().await.is_some() {} };
+        let ended = async { while self.tasks.join_next().await.is_some() {} };
         if tokio::time::timeout(STOP, ended).await.is_err() {
             tracing::warn!("a broker keeps a stream open; it is cut");
-            self.streams.shutdown().await;
+            self.tasks.shutdown().await;
         }
         if let Err(error) = self.shared.seen.save() {
             tracing::error!(%error, "the last checkpoint cannot be kept");
@@ -345,6 +277,9 @@ pub enum StartError {
     /// Not entered.
     #[error("the directory has no register `{0}`; have the register authority enter it")]
     NotInDirectory(String),
+    /// None, or too many.
+    #[error("an adapter is for 1 to {REGISTERS_MAX} registers, not {0}; start several")]
+    HowMany(usize),
     /// Another key.
     #[error("the identity key of `{0}` is not the one in the directory")]
     OtherKey(String),

@@ -12,7 +12,7 @@ use einmal_protocol::{
     wire::v1::{AccessRecord, Evidence, FieldValue, Outcome, Subject, SubjectRole},
 };
 
-use crate::{adapter::Node, exchange::Verified, register::Answer};
+use crate::{exchange::Verified, node::Node, register::Answer};
 
 /// What the register says, in the shape that all answers have.
 pub(crate) struct Said {

@@ -1,30 +1,39 @@
 // SPDX-License-Identifier: EUPL-1.2
 //! One stream to one broker. Messages are taken in order; proofs are verified in order, because
-//! each starts where the one before ended; exchanges run on tasks of their own.
+//! each starts where the one before ended; exchanges run on tasks of their own, and end with it.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use einmal_protocol::{
+    Reason,
     leaf::Leaf,
     note::Checkpoint,
     receipt::{self, Proven, ReceiptError},
     wire::register::v1::{
-        AttachRequest, AttachResponse, Credit, Drain, Heartbeat, Hello, Logged, Open, Welcome,
-        attach_request as to_broker, attach_response as from_broker,
+        AttachResponse, Credit, Decline, Drain, Heartbeat, Hello, Logged, Open, Welcome,
+        attach_request::Message as ToBrokerMessage, attach_response as from_broker,
         register_service_client::RegisterServiceClient,
     },
 };
 use tokio::{
-    sync::{mpsc, oneshot},
-    task::AbortHandle,
+    sync::oneshot,
+    task::{AbortHandle, Id, JoinError, JoinSet},
+    time::{Instant, timeout, timeout_at},
 };
-use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Status, Streaming, transport::Channel};
 
-use crate::{adapter::Shared, exchange};
+use crate::{
+    adapter::Shared,
+    counted::Counted,
+    exchange,
+    outgoing::{Outgoing, Waiting, queues},
+};
 
-const QUEUE: usize = 256;
 const MESSAGE_MAX: usize = 512 * 1024;
 const CHUNK_MAX: usize = 64 * 1024;
 /// A broker that is silent for so long is gone.
@@ -39,119 +48,135 @@ const CLOSE: Duration = Duration::from_secs(2);
 /// The way from an exchange to the broker.
 #[derive(Clone)]
 pub(crate) struct ToBroker {
-    sender: mpsc::Sender<AttachRequest>,
-    pending: mpsc::Sender<(u64, Pending)>,
+    outgoing: Outgoing,
+    pending: Arc<Mutex<HashMap<u64, Pending>>>,
     pub(crate) channel: Channel,
     pub(crate) broker: String,
-    pub(crate) chunk_max: usize,
+    chunk_max: usize,
 }
 
 /// An exchange that has committed and waits for its proof.
-pub(crate) struct Pending {
-    pub(crate) leaf: Leaf,
-    pub(crate) proven: oneshot::Sender<Proven>,
+struct Pending {
+    leaf: Leaf,
+    proven: oneshot::Sender<Proven>,
+    _counted: Counted,
 }
 
 impl ToBroker {
     /// Sends a message; false where the stream is gone.
-    pub(crate) async fn send(&self, message: to_broker::Message) -> bool {
-        self.sender.send(AttachRequest { message: Some(message) }).await.is_ok()
+    pub(crate) async fn send(&self, message: ToBrokerMessage) -> bool {
+        self.outgoing.send(message).await
+    }
+
+    /// Sends the sealed evidence; false where the stream is gone.
+    pub(crate) async fn reveal(&self, exchange: u64, sealed_evidence: &[u8]) -> bool {
+        self.outgoing.reveal(exchange, sealed_evidence, self.chunk_max).await
     }
 
     /// Announces the leaf that must be proven for an exchange. To be called before the
     /// commitment is sent.
-    pub(crate) async fn expect(&self, exchange: u64, pending: Pending) -> bool {
-        self.pending.send((exchange, pending)).await.is_ok()
+    pub(crate) fn expect(
+        &self,
+        exchange: u64,
+        leaf: Leaf,
+        counted: Counted,
+    ) -> oneshot::Receiver<Proven> {
+        let (sender, proven) = oneshot::channel();
+        self.pending().insert(exchange, Pending { leaf, proven: sender, _counted: counted });
+        proven
+    }
+
+    fn pending(&self) -> MutexGuard<'_, HashMap<u64, Pending>> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// One stream's state.
-struct Stream {
+/// Whom to attach to.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Broker {
+    pub(crate) id: String,
+    pub(crate) address: String,
+    pub(crate) ledger: String,
+}
+
+/// One stream's state. Dropped, it ends what runs on it.
+pub(crate) struct Stream {
     shared: Arc<Shared>,
     to_broker: ToBroker,
+    responses: Streaming<AttachResponse>,
     ledger: String,
     /// What the next checkpoint must extend.
     last: Option<Checkpoint>,
-    pending: HashMap<u64, Pending>,
+    exchanges: JoinSet<()>,
+    /// The exchange of each task.
+    ids: HashMap<Id, u64>,
     running: HashMap<u64, AbortHandle>,
+    /// Exchanges that ended and whose credit was not given back yet.
+    owed: u32,
+    heard: Instant,
+    _counted: Counted,
 }
 
-/// Attaches and serves until the stream ends or the adapter is told to stop.
+/// How a stream is told to end, and how it asks for another in its place.
+#[derive(Clone, Default)]
+pub(crate) struct Signals {
+    /// Nothing new: what is open ends as usual.
+    pub(crate) retire: CancellationToken,
+    /// The broker wants this stream to go.
+    pub(crate) replace: CancellationToken,
+    /// It has ended.
+    pub(crate) over: CancellationToken,
+}
+
+/// Attaches for some registers.
 pub(crate) async fn attach(
     shared: &Arc<Shared>,
     channel: Channel,
-    broker: &str,
-    ledger: &str,
-    stop: &CancellationToken,
-) -> Result<(), Status> {
-    let last = shared.seen.last(ledger);
-    let (sender, requests) = mpsc::channel(QUEUE);
-    let mut registers: Vec<String> = shared.nodes.keys().cloned().collect();
-    registers.sort_unstable();
+    broker: &Broker,
+    registers: Vec<String>,
+) -> Result<Stream, Status> {
+    let last = shared.seen.last(&broker.ledger);
     let seen_size = last.as_ref().map_or(0, Checkpoint::size);
     let hello = Hello { registers, seen_size, credits: shared.credits };
-    let first = AttachRequest { message: Some(to_broker::Message::Hello(hello)) };
-    sender.send(first).await.map_err(|_| Status::internal("the queue is gone"))?;
-    let (mut responses, welcome) = tokio::select! {
-        greeted = tokio::time::timeout(SILENCE, greet(channel.clone(), requests)) => {
-            greeted.map_err(|_| Status::deadline_exceeded("the broker is silent"))??
-        }
-        () = stop.cancelled() => return Ok(()),
-    };
-    if welcome.ledger != ledger {
+    let (outgoing, waiting) = queues();
+    outgoing.send(ToBrokerMessage::Hello(hello)).await;
+    let (responses, welcome) = timeout(SILENCE, greet(channel.clone(), waiting))
+        .await
+        .map_err(|_| Status::deadline_exceeded("the broker is silent"))??;
+    if welcome.ledger != broker.ledger {
         return Err(Status::failed_precondition("the broker writes another ledger"));
     }
-    tracing::info!(broker, ledger, "attached");
-    let (pending_sender, mut pending) = mpsc::channel(QUEUE);
     let chunk_max = usize::try_from(welcome.chunk_bytes_max).unwrap_or(CHUNK_MAX);
     let to_broker = ToBroker {
-        sender,
-        pending: pending_sender,
+        outgoing,
+        pending: Arc::default(),
         channel,
-        broker: broker.to_owned(),
+        broker: broker.id.clone(),
         chunk_max: chunk_max.clamp(1024, CHUNK_MAX),
     };
-    let mut stream = Stream {
+    Ok(Stream {
         shared: Arc::clone(shared),
         to_broker,
-        ledger: ledger.to_owned(),
+        responses,
+        ledger: broker.ledger.clone(),
         last,
-        pending: HashMap::new(),
+        exchanges: JoinSet::new(),
+        ids: HashMap::new(),
         running: HashMap::new(),
-    };
-    let (done_sender, mut done) = mpsc::channel(QUEUE);
-    loop {
-        tokio::select! {
-            // Announcements first: a proof must find what it is for.
-            biased;
-            Some((exchange, waiting)) = pending.recv() => {
-                stream.pending.insert(exchange, waiting);
-            }
-            Some(exchange) = done.recv() => stream.ended(exchange).await,
-            () = stop.cancelled() => break,
-            response = tokio::time::timeout(SILENCE, responses.message()) => {
-                let response =
-                    response.map_err(|_| Status::deadline_exceeded("the broker is silent"))??;
-                let Some(response) = response else { break };
-                stream.announced(&mut pending);
-                if !stream.take(response.message, &done_sender).await? {
-                    break;
-                }
-            }
-        }
-    }
-    stream.drain(&mut responses, &mut pending, (&done_sender, &mut done)).await;
-    Ok(())
+        owed: 0,
+        heard: Instant::now(),
+        _counted: shared.streams.one(),
+    })
 }
 
 /// Dials, and takes the broker's first word.
 async fn greet(
     channel: Channel,
-    requests: mpsc::Receiver<AttachRequest>,
+    requests: Waiting,
 ) -> Result<(Streaming<AttachResponse>, Welcome), Status> {
     let mut responses = RegisterServiceClient::new(channel)
         .max_decoding_message_size(MESSAGE_MAX)
-        .attach(ReceiverStream::new(requests))
+        .attach(requests)
         .await?
         .into_inner();
     match responses.message().await?.and_then(|response| response.message) {
@@ -161,63 +186,92 @@ async fn greet(
 }
 
 impl Stream {
-    /// Takes one message; false where the broker is about to stop.
-    async fn take(
-        &mut self,
-        message: Option<from_broker::Message>,
-        done: &mpsc::Sender<u64>,
-    ) -> Result<bool, Status> {
-        match message {
-            Some(from_broker::Message::Open(open)) => self.open(open, done)?,
-            Some(from_broker::Message::Logged(logged)) => self.logged(logged)?,
-            Some(from_broker::Message::Cancel(cancel)) => {
-                if let Some(task) = self.running.get(&cancel.exchange) {
-                    task.abort();
-                }
-                self.ended(cancel.exchange).await;
+    /// Serves until the broker ends the stream, or it is told to go.
+    pub(crate) async fn serve(mut self, signals: &Signals) -> Result<(), Status> {
+        loop {
+            tokio::select! {
+                biased;
+                () = signals.retire.cancelled() => break,
+                more = self.next(&signals.replace) => if !more? { break },
             }
-            Some(from_broker::Message::Heartbeat(_)) => {
-                let time_ms = self.shared.clock.now_ms();
-                self.to_broker.send(to_broker::Message::Heartbeat(Heartbeat { time_ms })).await;
+        }
+        self.drain(&signals.replace).await;
+        Ok(())
+    }
+
+    /// Does the next thing there is to do; false where the broker closed the stream.
+    async fn next(&mut self, replace: &CancellationToken) -> Result<bool, Status> {
+        let outgoing = self.to_broker.outgoing.clone();
+        tokio::select! {
+            biased;
+            Some(ended) = self.exchanges.join_next_with_id() => self.ended(ended),
+            // Not sent at once: a broker that does not read must not stop us from reading.
+            Some(place) = outgoing.reserve(), if self.owed > 0 => {
+                let credit = Credit { exchanges: std::mem::take(&mut self.owed) };
+                let message = Some(ToBrokerMessage::Credit(credit));
+                place.send(einmal_protocol::wire::register::v1::AttachRequest { message });
             }
-            Some(from_broker::Message::Drain(_)) => return Ok(false),
-            Some(from_broker::Message::Welcome(_)) | None => {
-                return Err(Status::invalid_argument("the broker broke the protocol"));
+            response = timeout_at(self.heard + SILENCE, self.responses.message()) => {
+                let response =
+                    response.map_err(|_| Status::deadline_exceeded("the broker is silent"))??;
+                let Some(response) = response else { return Ok(false) };
+                self.heard = Instant::now();
+                self.take(response.message, replace)?;
             }
         }
         Ok(true)
     }
 
-    /// Takes what was announced before a message is taken: the select may look away in between.
-    fn announced(&mut self, pending: &mut mpsc::Receiver<(u64, Pending)>) {
-        while let Ok((exchange, waiting)) = pending.try_recv() {
-            self.pending.insert(exchange, waiting);
+    fn take(
+        &mut self,
+        message: Option<from_broker::Message>,
+        replace: &CancellationToken,
+    ) -> Result<(), Status> {
+        match message {
+            Some(from_broker::Message::Open(open)) => self.open(open)?,
+            Some(from_broker::Message::Logged(logged)) => self.logged(logged)?,
+            Some(from_broker::Message::Cancel(cancel)) => {
+                if let Some(task) = self.running.get(&cancel.exchange) {
+                    task.abort();
+                }
+            }
+            Some(from_broker::Message::Heartbeat(_)) => {
+                let time_ms = self.shared.clock.now_ms();
+                // Where the queue is full, what is in it is a sign of life.
+                self.to_broker.outgoing.try_send(ToBrokerMessage::Heartbeat(Heartbeat { time_ms }));
+            }
+            Some(from_broker::Message::Drain(_)) => replace.cancel(),
+            Some(from_broker::Message::Welcome(_)) | None => {
+                return Err(Status::invalid_argument("the broker broke the protocol"));
+            }
         }
+        Ok(())
     }
 
-    fn open(&mut self, open: Open, done: &mpsc::Sender<u64>) -> Result<(), Status> {
+    fn open(&mut self, open: Open) -> Result<(), Status> {
         // Two under one id would count as one against the credit.
         if self.running.contains_key(&open.exchange) {
             return Err(Status::invalid_argument("the broker opened one exchange twice"));
         }
         // A broker that opens more than it has credit for is not served.
-        if self.running.len() >= self.shared.credits as usize {
+        if self.running.len() + self.owed as usize >= self.shared.credits as usize {
             tracing::warn!(broker = self.to_broker.broker, "opened beyond its credit");
             return Ok(());
         }
         let id = open.exchange;
-        let (shared, to_broker, done) =
-            (Arc::clone(&self.shared), self.to_broker.clone(), done.clone());
+        let (shared, to_broker) = (Arc::clone(&self.shared), self.to_broker.clone());
+        let counted = self.shared.exchanges.one();
         // After its deadline the broker has given up: nothing is worth finishing then.
         let deadline = Duration::from_millis(u64::from(open.deadline_ms)).min(DEADLINE_MAX);
-        let task = tokio::spawn(async move {
+        let task = self.exchanges.spawn(async move {
+            let _counted = counted;
             let exchange = exchange::exchange(&shared, &to_broker, open);
-            if tokio::time::timeout(deadline, exchange).await.is_err() {
+            if timeout(deadline, exchange).await.is_err() {
                 tracing::warn!(broker = to_broker.broker, "an exchange took too long");
             }
-            let _ = done.send(id).await;
         });
-        self.running.insert(id, task.abort_handle());
+        self.ids.insert(task.id(), id);
+        self.running.insert(id, task);
         Ok(())
     }
 
@@ -233,7 +287,8 @@ impl Stream {
             .ledger(&self.ledger)
             .ok_or_else(|| Status::failed_precondition("the ledger left the directory"))?;
         let seen = self.last.as_ref();
-        let verified = match self.pending.remove(&logged.exchange) {
+        let pending = self.to_broker.pending().remove(&logged.exchange);
+        let verified = match pending {
             Some(pending) => {
                 receipt::verify(&receipt, pending.leaf, &ledger.key, seen).map(|proven| {
                     let checkpoint = proven.checkpoint().clone();
@@ -264,49 +319,42 @@ impl Stream {
         Status::data_loss("a proof does not hold")
     }
 
-    async fn ended(&mut self, exchange: u64) {
-        self.pending.remove(&exchange);
-        if self.running.remove(&exchange).is_some() {
-            self.to_broker.send(to_broker::Message::Credit(Credit { exchanges: 1 })).await;
+    /// An exchange is over, however it ended: its place is free again.
+    fn ended(&mut self, ended: Result<(Id, ()), JoinError>) {
+        let (task, panicked) = match &ended {
+            Ok((task, ())) => (*task, false),
+            Err(error) => (error.id(), error.is_panic()),
+        };
+        let Some(exchange) = self.ids.remove(&task) else { return };
+        self.running.remove(&exchange);
+        self.to_broker.pending().remove(&exchange);
+        self.owed = self.owed.saturating_add(1);
+        if panicked {
+            tracing::error!("alarm: an exchange panicked");
+            let fault = Reason::RegisterFault.as_str().to_owned();
+            let decline = Decline { exchange, refusal: Vec::new(), fault };
+            self.to_broker.outgoing.try_send(ToBrokerMessage::Decline(decline));
         }
     }
 
     /// Lets what is open end, for a while; then ends it.
-    async fn drain(
-        mut self,
-        responses: &mut Streaming<AttachResponse>,
-        pending: &mut mpsc::Receiver<(u64, Pending)>,
-        (done_sender, done): (&mpsc::Sender<u64>, &mut mpsc::Receiver<u64>),
-    ) {
+    async fn drain(mut self, replace: &CancellationToken) {
         let finish = async {
-            self.to_broker.send(to_broker::Message::Drain(Drain {})).await;
+            self.to_broker.send(ToBrokerMessage::Drain(Drain {})).await;
             while !self.running.is_empty() {
-                tokio::select! {
-                    biased;
-                    Some((exchange, waiting)) = pending.recv() => {
-                        self.pending.insert(exchange, waiting);
-                    }
-                    Some(exchange) = done.recv() => self.ended(exchange).await,
-                    response = responses.message() => match response {
-                        Ok(Some(response)) => {
-                            self.announced(pending);
-                            if self.take(response.message, done_sender).await.is_err() {
-                                return;
-                            }
-                        }
-                        _ => return,
-                    },
+                if !self.next(replace).await.unwrap_or(false) {
+                    return;
                 }
             }
         };
-        let _ = tokio::time::timeout(DRAIN, finish).await;
-        for task in self.running.values() {
-            task.abort();
-        }
+        let _ = timeout(DRAIN, finish).await;
         // Our side is closed first and the broker's awaited: a stream that is dropped is reset,
         // and with it goes what was revealed last.
-        drop(self);
+        let Self { mut responses, mut exchanges, to_broker, .. } = self;
+        exchanges.abort_all();
+        while exchanges.join_next().await.is_some() {}
+        drop(to_broker);
         let closed = async { while let Ok(Some(_)) = responses.message().await {} };
-        let _ = tokio::time::timeout(CLOSE, closed).await;
+        let _ = timeout(CLOSE, closed).await;
     }
 }

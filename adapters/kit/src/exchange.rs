@@ -4,10 +4,7 @@
 //! The order is in the types: a commitment needs a [`Verified`] request, a reveal needs the
 //! [`Witnessed`] log entry of that very commitment.
 
-use std::{
-    sync::{Arc, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use einmal_policy::{Question, Trust, rules_document::EvidenceType};
 use einmal_protocol::{
@@ -20,24 +17,22 @@ use einmal_protocol::{
     person::{Person, PersonError},
     receipt::Witnessed,
     request::{Request, TimeError, Unverified},
-    seal::{SealKind, SealingPublicKey},
+    seal::SealingPublicKey,
     time::day_of,
     wire::{
-        register::v1::{Commit, Decline, Open, Reveal, attach_request::Message},
+        register::v1::{Commit, Decline, Open, attach_request::Message},
         v1::{Envelope, ExchangeBody, Outcome, RegisterRefusal, body},
     },
 };
 use prost::Message as _;
-use tokio::{
-    sync::oneshot,
-    time::{Instant, sleep_until, timeout},
-};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::{
-    adapter::{Node, Shared},
+    adapter::Shared,
     answer::{Said, Unsealed, say, seal},
-    attach::{Pending, ToBroker},
+    attach::ToBroker,
     bulkhead::LookupFault,
+    node::Node,
     register::{Answer, Query},
 };
 
@@ -84,11 +79,7 @@ pub(crate) async fn exchange(shared: &Shared, broker: &ToBroker, open: Open) {
         Ok(committed) => committed,
         Err((request, declined)) => return decline(shared, broker, id, request, declined).await,
     };
-    let (sender, proven) = oneshot::channel();
-    let pending = Pending { leaf: committed.leaf, proven: sender };
-    if !broker.expect(id, pending).await {
-        return;
-    }
+    let proven = broker.expect(id, committed.leaf, shared.unproven.one());
     let message = Message::Commit(Commit { exchange: id, commitment: committed.envelope.clone() });
     if !broker.send(message).await {
         return;
@@ -241,11 +232,7 @@ fn open_person(node: &Node, request: &Request, sealed: &[u8]) -> Result<Person, 
     if Digest::of(sealed) != request.sealed_person_digest {
         return Err(not_opened);
     }
-    let plain = {
-        let sealing = node.sealing.read().unwrap_or_else(PoisonError::into_inner);
-        sealing.open_sealed(SealKind::Person, &request.aad(), sealed)
-    };
-    let Some(plain) = plain else { return Err(not_opened) };
+    let Some(plain) = node.open_person(&request.aad(), sealed) else { return Err(not_opened) };
     let person = Person::from_plain(&plain).map_err(|error| {
         Declined::Refused(match error {
             PersonError::Form => Reason::PersonNotOpened,
@@ -371,14 +358,7 @@ async fn reveal(
         request.id = %request.id, register = node.id, request.authority, request.evidence_type,
         ledger.index = proven.index(), "revealed"
     );
-    let chunks = sealed_evidence.chunks(broker.chunk_max);
-    let last = chunks.len().saturating_sub(1);
-    for (number, chunk) in chunks.enumerate() {
-        let reveal = Reveal { exchange: id, chunk: chunk.to_vec(), last: number == last };
-        if !broker.send(Message::Reveal(reveal)).await {
-            return;
-        }
-    }
+    broker.reveal(id, &sealed_evidence).await;
 }
 
 /// Whether the request is signed by a key of its authority that was not denied meanwhile.

@@ -1,6 +1,13 @@
 // SPDX-License-Identifier: EUPL-1.2
-//! A register's own sealing keys: made here, kept in a file that only the adapter may read,
-//! changed every fifteen days, destroyed an hour after their end.
+//! A register's own sealing keys: kept in a file that only the adapter may read, changed every
+//! fifteen days, destroyed an hour after their end.
+//!
+//! Each key comes out of a chain that goes one way: a step gives a key and the next link, and the
+//! link before is destroyed. So whoever copies the file later opens nothing sealed to a key that
+//! was destroyed. Several replicas of one adapter share nothing but a copy of this file, once: the
+//! steps lie at fixed times, so all of them make the same keys and, to the byte, the same cards. A
+//! register without replicas mixes fresh randomness into each step: then whoever copied the file
+//! opens nothing that is sealed to later keys either.
 
 use std::path::{Path, PathBuf};
 
@@ -10,10 +17,11 @@ use einmal_protocol::{
     digest::{hex, unhex},
     envelope::payload_type,
     key::SigningKey,
-    seal::{Aad, SealKind, SealingPrivateKey, recipient_of},
+    seal::{Aad, SealError, SealKind, SealingPrivateKey, recipient_of},
     wire::v1::{Envelope, Kem, KeyCard, SealingKey},
 };
 use prost::Message;
+use ring::hkdf;
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, Zeroizing};
 
@@ -23,26 +31,37 @@ const DAY_MS: u64 = 86_400_000;
 const LIFE_MS: u64 = 30 * DAY_MS;
 const CHANGE_MS: u64 = 15 * DAY_MS;
 const DESTROY_MS: u64 = 3_600_000;
-/// Clocks differ: a key counts a little before it was made.
+/// Clocks differ: a first key counts a little before it was made.
 const EARLY_MS: u64 = 10 * 60_000;
+/// And each later one a while after, when every replica has made it and every broker has its card.
+const LATE_MS: u64 = 3_600_000;
 
 /// The sealing keys of one register, with the card that announces them.
 pub(crate) struct SealingKeys {
     file: PathBuf,
     participant: String,
+    is_replicated: bool,
     stored: Stored,
     keys: Vec<SealingPrivateKey>,
 }
 
-#[derive(Serialize, Deserialize, Default)]
+#[derive(Clone, Serialize, Deserialize, Default)]
 #[serde(deny_unknown_fields)]
 struct Stored {
+    /// Of the card.
     version: u64,
+    /// Digest of the card before it.
     previous: Option<String>,
+    /// What the next step is made from. Nothing before the first.
+    #[serde(default)]
+    chain: Option<String>,
+    /// When the last step was due.
+    #[serde(default)]
+    stepped_at_ms: u64,
     keys: Vec<StoredKey>,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct StoredKey {
     secret: String,
@@ -56,14 +75,91 @@ impl Drop for StoredKey {
     }
 }
 
+impl Drop for Stored {
+    fn drop(&mut self) {
+        self.chain.zeroize();
+    }
+}
+
+impl StoredKey {
+    fn open(&self) -> Result<SealingPrivateKey, SealError> {
+        let secret = Zeroizing::new(unhex(&self.secret).unwrap_or_default());
+        SealingPrivateKey::new(Kem::XWing, &secret)
+    }
+}
+
+impl Stored {
+    /// One step of the chain, with fresh randomness or as every replica makes it.
+    fn step(
+        &mut self,
+        participant: &str,
+        fresh: Option<[u8; 32]>,
+        at_ms: u64,
+    ) -> Result<(), StartError> {
+        if self.chain.is_some() {
+            self.previous = Some(Digest::of(&self.card(participant)?).to_hex());
+        }
+        let mut link = Zeroizing::new(self.chain.as_deref().and_then(unhex).unwrap_or_default());
+        link.extend_from_slice(&fresh.unwrap_or_default());
+        let secret = derive(&link, b"key", participant)?;
+        self.chain = Some(hex(derive(&link, b"chain", participant)?.as_slice()));
+        self.version += 1;
+        self.stepped_at_ms = at_ms;
+        let goes_on = self.keys.iter().any(|key| at_ms + LATE_MS < key.not_after_ms);
+        self.keys.push(StoredKey {
+            secret: hex(secret.as_slice()),
+            not_before_ms: if goes_on { at_ms + LATE_MS } else { at_ms.saturating_sub(EARLY_MS) },
+            not_after_ms: at_ms + LIFE_MS,
+        });
+        Ok(())
+    }
+
+    /// The payload of the card: nothing in it depends on who makes it, or when.
+    fn card(&self, participant: &str) -> Result<Vec<u8>, SealError> {
+        let announced = self.keys.iter().filter(|key| self.stepped_at_ms < key.not_after_ms);
+        let keys = announced.map(|key| {
+            Ok(SealingKey {
+                kem: Kem::XWing.into(),
+                public_key: key.open()?.public().bytes().to_vec(),
+                not_before_ms: key.not_before_ms,
+                not_after_ms: key.not_after_ms,
+            })
+        });
+        let card = KeyCard {
+            participant: participant.to_owned(),
+            version: self.version,
+            previous_digest: self.previous.as_deref().and_then(unhex).unwrap_or_default(),
+            issued_at_ms: self.stepped_at_ms,
+            expires_at_ms: self.stepped_at_ms + LIFE_MS,
+            keys: keys.collect::<Result<_, SealError>>()?,
+        };
+        Ok(card.encode_to_vec())
+    }
+
+    fn destroy(&mut self, now_ms: u64) {
+        self.keys.retain(|key| now_ms < key.not_after_ms.saturating_add(DESTROY_MS));
+    }
+}
+
+/// 32 bytes for one use, of one register.
+fn derive(link: &[u8], label: &[u8], participant: &str) -> Result<Zeroizing<[u8; 32]>, SealError> {
+    let mut bytes = Zeroizing::new([0; 32]);
+    hkdf::Salt::new(hkdf::HKDF_SHA256, b"einmal sealing chain v1")
+        .extract(link)
+        .expand(&[label, b" ", participant.as_bytes()], hkdf::HKDF_SHA256)
+        .and_then(|okm| okm.fill(bytes.as_mut_slice()))
+        .map_err(|_| SealError::Key)?;
+    Ok(bytes)
+}
+
 impl SealingKeys {
-    /// Reads the keys, destroys those that are over, makes a new one where it is time. The card
-    /// is to be published.
+    /// Reads the keys, destroys those that are over, makes those that are due. The card is to be
+    /// published. Where there are replicas, all begin with a copy of the same file.
     pub(crate) fn open(
         folder: &Path,
         participant: &str,
         identity: &SigningKey,
-        now_ms: u64,
+        (is_replicated, now_ms): (bool, u64),
     ) -> Result<(Self, Envelope), StartError> {
         let file = folder.join(format!("{participant}.sealing.json"));
         let stored = match files::read_if_there(&file)? {
@@ -74,72 +170,54 @@ impl SealingKeys {
             }
             None => Stored::default(),
         };
-        let mut this = Self { file, participant: participant.to_owned(), stored, keys: Vec::new() };
+        let participant = participant.to_owned();
+        let mut this = Self { file, participant, is_replicated, stored, keys: Vec::new() };
         let card = this.renew(identity, now_ms)?;
         Ok((this, card))
     }
 
-    /// Whether keys are to be made or destroyed.
-    pub(crate) fn is_due(&self, now_ms: u64) -> bool {
-        let fresh = |key: &StoredKey| now_ms.saturating_add(CHANGE_MS) < key.not_after_ms;
-        let dead = |key: &StoredKey| now_ms >= key.not_after_ms.saturating_add(DESTROY_MS);
-        self.stored.keys.iter().any(dead) || !self.stored.keys.iter().any(fresh)
+    /// Of the card.
+    pub(crate) fn version(&self) -> u64 {
+        self.stored.version
     }
 
-    /// Destroys what is over, makes what is missing, and announces the rest in a new card.
+    /// Whether keys are to be made or destroyed.
+    pub(crate) fn is_due(&self, now_ms: u64) -> bool {
+        let dead = |key: &StoredKey| now_ms >= key.not_after_ms.saturating_add(DESTROY_MS);
+        self.is_step_due(&self.stored, now_ms) || self.stored.keys.iter().any(dead)
+    }
+
+    fn is_step_due(&self, stored: &Stored, now_ms: u64) -> bool {
+        stored.chain.is_none() || now_ms >= stored.stepped_at_ms.saturating_add(CHANGE_MS)
+    }
+
+    /// Destroys what is over, makes what is due, and announces the rest in a card. What is made
+    /// counts only once it is in the file.
     pub(crate) fn renew(
         &mut self,
         identity: &SigningKey,
         now_ms: u64,
     ) -> Result<Envelope, StartError> {
-        let alive = |key: &StoredKey| now_ms < key.not_after_ms.saturating_add(DESTROY_MS);
-        self.stored.keys.retain(alive);
-        let fresh = |key: &StoredKey| now_ms.saturating_add(CHANGE_MS) < key.not_after_ms;
-        if !self.stored.keys.iter().any(fresh) {
-            let key = SealingPrivateKey::generate(Kem::XWing, random::entropy()?)?;
-            self.stored.keys.push(StoredKey {
-                secret: hex(key.secret_bytes()),
-                not_before_ms: now_ms.saturating_sub(EARLY_MS),
-                not_after_ms: now_ms.saturating_add(LIFE_MS),
-            });
+        let mut next = self.stored.clone();
+        while self.is_step_due(&next, now_ms) {
+            let is_first = next.chain.is_none();
+            let at_ms = if is_first { now_ms } else { next.stepped_at_ms + CHANGE_MS };
+            let fresh = (is_first || !self.is_replicated).then(random::bytes::<32>).transpose()?;
+            next.step(&self.participant, fresh, at_ms)?;
+            next.destroy(at_ms);
         }
-        self.keys = self
-            .stored
-            .keys
-            .iter()
-            .map(|stored| {
-                let secret = Zeroizing::new(unhex(&stored.secret).unwrap_or_default());
-                SealingPrivateKey::new(Kem::XWing, &secret)
-            })
-            .collect::<Result<_, _>>()?;
-        let card = self.card(now_ms);
-        let payload = card.encode_to_vec();
-        self.stored.version = card.version;
-        self.stored.previous = Some(Digest::of(&payload).to_hex());
-        let bytes = Zeroizing::new(
-            serde_json::to_vec(&self.stored)
-                .map_err(|error| files::FileError::new(&self.file, error))?,
-        );
-        files::replace_secret(&self.file, &bytes)?;
+        next.destroy(now_ms);
+        let keys = next.keys.iter().map(StoredKey::open).collect::<Result<_, _>>()?;
+        let payload = next.card(&self.participant)?;
+        if next.version != self.stored.version || next.keys.len() != self.stored.keys.len() {
+            let bytes = Zeroizing::new(
+                serde_json::to_vec(&next)
+                    .map_err(|error| files::FileError::new(&self.file, error))?,
+            );
+            files::replace_secret(&self.file, &bytes)?;
+        }
+        (self.stored, self.keys) = (next, keys);
         Ok(Envelope::sign(payload_type::KEY_CARD, payload, &[identity])?)
-    }
-
-    fn card(&self, now_ms: u64) -> KeyCard {
-        let previous = self.stored.previous.as_deref().and_then(unhex).unwrap_or_default();
-        let keys = self.stored.keys.iter().zip(&self.keys).map(|(stored, key)| SealingKey {
-            kem: Kem::XWing.into(),
-            public_key: key.public().bytes().to_vec(),
-            not_before_ms: stored.not_before_ms,
-            not_after_ms: stored.not_after_ms,
-        });
-        KeyCard {
-            participant: self.participant.clone(),
-            version: self.stored.version + 1,
-            previous_digest: previous,
-            issued_at_ms: now_ms,
-            expires_at_ms: now_ms.saturating_add(LIFE_MS),
-            keys: keys.collect(),
-        }
     }
 
     /// Opens what is sealed to one of these keys; nothing where it is for another, or changed.
@@ -156,34 +234,5 @@ impl SealingKeys {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn keys_change_in_time_and_old_ones_are_destroyed() {
-        let folder = std::env::temp_dir().join(format!("einmal-sealing-{}", std::process::id()));
-        let identity = SigningKey::from_seed(&[1; 32]).unwrap();
-        let start = 1_000 * DAY_MS;
-        let (mut keys, first) = SealingKeys::open(&folder, "r", &identity, start).unwrap();
-        let aad = Aad::of_request(Digest::of(b"x"), 0);
-        let entropy = einmal_protocol::entropy::Entropy::new([1; 32]);
-        let public = keys.keys[0].public().clone();
-        let sealed = public.seal(SealKind::Person, &aad, b"somebody", entropy).unwrap();
-        assert!(!keys.is_due(start + CHANGE_MS - 1));
-        assert!(keys.is_due(start + CHANGE_MS));
-        let second = keys.renew(&identity, start + CHANGE_MS).unwrap();
-        let cards = [first, second].map(|card| KeyCard::decode(card.payload.as_slice()).unwrap());
-        assert_eq!(cards.each_ref().map(|card| (card.version, card.keys.len())), [(1, 1), (2, 2)]);
-        assert_eq!(cards[1].previous_digest, Digest::of(&cards[0].encode_to_vec()).to_vec());
-        assert!(keys.open_sealed(SealKind::Person, &aad, &sealed).is_some());
-        // A restart finds both; an hour after its end the first is gone, from the file too.
-        let (mut keys, _) = SealingKeys::open(&folder, "r", &identity, start + CHANGE_MS).unwrap();
-        assert!(keys.open_sealed(SealKind::Person, &aad, &sealed).is_some());
-        keys.renew(&identity, start + LIFE_MS + DESTROY_MS).unwrap();
-        assert!(keys.open_sealed(SealKind::Person, &aad, &sealed).is_none());
-        let (keys, _) =
-            SealingKeys::open(&folder, "r", &identity, start + LIFE_MS + DESTROY_MS).unwrap();
-        assert!(keys.open_sealed(SealKind::Person, &aad, &sealed).is_none());
-        let _ = std::fs::remove_dir_all(&folder);
-    }
-}
+#[path = "sealing_tests.rs"]
+mod tests;

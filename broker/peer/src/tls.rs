@@ -49,6 +49,8 @@ pub struct Tls {
     pub own: SpiffeId,
     /// When the first of the own certificates ends, UTC milliseconds.
     pub ends_at_ms: u64,
+    /// Where it was read from.
+    pub files: TlsFiles,
 }
 
 impl std::fmt::Debug for Tls {
@@ -91,6 +93,7 @@ impl Tls {
             server: server(Arc::clone(&roots), lists.clone(), chain.clone(), key.clone_key())
                 .map_err(|error| failed(&error))?,
             client: client(roots, lists, chain, key).map_err(|error| failed(&error))?,
+            files: paths.clone(),
         })
     }
 }
