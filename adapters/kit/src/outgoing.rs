@@ -15,8 +15,8 @@ use tokio_stream::Stream;
 
 /// Short messages that wait.
 const SHORT_MAX: usize = 256;
-/// Chunks of long answers that wait, of all exchanges together: they take turns.
-const CHUNKS_MAX: usize = 4;
+/// Chunks of long answers that wait, of all exchanges together: so they take turns.
+const CHUNKS_MAX: usize = 1;
 
 /// Where messages are put.
 #[derive(Clone)]
