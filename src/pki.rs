@@ -175,8 +175,34 @@ impl CertificateAuthority {
     /// # Errors
     /// Where a host is malformed, or files cannot be written.
     pub fn issue(&self, id: &SpiffeId, name: &str, hosts: &[String]) -> Result<TlsFiles, Exit> {
+        self.issue_with(id, name, hosts, |_| ())
+    }
+
+    /// As `issue`, for a certificate that ends so long from now.
+    ///
+    /// # Errors
+    /// As `issue`.
+    pub fn issue_for(
+        &self,
+        id: &SpiffeId,
+        name: &str,
+        hosts: &[String],
+        life: std::time::Duration,
+    ) -> Result<TlsFiles, Exit> {
+        let ends = time::OffsetDateTime::from(std::time::SystemTime::now() + life);
+        self.issue_with(id, name, hosts, |params| params.not_after = ends)
+    }
+
+    fn issue_with(
+        &self,
+        id: &SpiffeId,
+        name: &str,
+        hosts: &[String],
+        change: impl FnOnce(&mut CertificateParams),
+    ) -> Result<TlsFiles, Exit> {
         let pair = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(Exit::failed)?;
         let mut params = params(name);
+        change(&mut params);
         let uri = id.to_string().try_into().map_err(Exit::usage)?;
         params.subject_alt_names.push(SanType::URI(uri));
         for host in hosts {

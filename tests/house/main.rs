@@ -10,6 +10,7 @@
 )]
 
 mod adapter_attacks;
+mod attach;
 mod blind;
 mod citizen;
 mod client_attacks;

@@ -14,8 +14,7 @@ use std::{
 use einmal::demo::{house::House, plan::Plan};
 use einmal_adapter_kit::{
     Adapter, AdapterSetup, Answer, Found, Query, Register, RegisterFault, RegisterLimits,
-    RegisterSetup,
-    register::async_trait,
+    RegisterSetup, register::async_trait,
 };
 use einmal_client::ClientError;
 use einmal_peer::{Clock, Tls, TlsFiles, files};
