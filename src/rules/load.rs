@@ -202,7 +202,7 @@ fn if_there<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Option<T>, Ex
 ///
 /// # Errors
 /// Where they are not sound.
-pub(super) fn open(path: &Path) -> Result<Rules, Exit> {
+pub(crate) fn open(path: &Path) -> Result<Rules, Exit> {
     if path.is_dir() {
         return read(path, Edition { version: 1, ..Edition::default() })?.compile();
     }

@@ -20,6 +20,7 @@ use crate::{
     documents::{self, PublishArgs, SignArgs, VerifyArgs},
 };
 
+pub(crate) use load::open;
 pub use load::{Edition, read_folder};
 
 /// Works on the rules: who may get which fields of which evidence for which purpose.

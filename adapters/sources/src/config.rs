@@ -73,6 +73,11 @@ impl SourcesConfig {
         let Rest { evidence } = Rest::deserialize(ValueDeserializer::from(rest))?;
         Ok(Self { sources, evidence })
     }
+
+    /// Ids of the evidence types that it maps.
+    pub fn evidence_types(&self) -> impl Iterator<Item = &str> {
+        self.evidence.iter().map(|evidence| evidence.evidence_type.as_str())
+    }
 }
 
 /// All but the sources.
