@@ -12,8 +12,8 @@ use std::{
 };
 
 use einmal_adapter_check::{
-    BROKERS, CheckError, Finding, Options, Playing, Questions, RegisterSpec, Report, Spec, Verdict,
-    World, cases,
+    CheckError, Finding, Options, Playing, Questions, RegisterSpec, Report, Spec, Verdict, World,
+    cases,
 };
 use einmal_adapter_kit::Adapter;
 use einmal_adapters::SourcesConfig;
@@ -27,9 +27,9 @@ use crate::{
     rules,
 };
 
-mod folder;
+pub mod folder;
 
-use folder::{Folder, Prepared};
+use folder::{Folder, Paths, Prepared};
 
 /// An adapter in this process attaches in this time.
 const WAIT: u64 = 20;
@@ -167,28 +167,9 @@ async fn check(args: &Args) -> Result<Report, Exit> {
     known_types(&registers, &rules)?;
     let own = Folder::temporary()?;
     let folder = args.prepare.clone().unwrap_or_else(|| own.path().join("adapter"));
-    let prepared = Prepared::write(&folder, own.path(), &args.host, &registers)?;
-    let area = |id: &String| directory.as_ref()?.register(id).map(|found| found.entry.area.clone());
-    let spec = Spec {
-        rules,
-        registers: registers
-            .iter()
-            .zip(&prepared.keys)
-            .map(|((id, types), key)| RegisterSpec {
-                id: id.clone(),
-                evidence_types: types.clone(),
-                area: area(id),
-                key: key.clone(),
-            })
-            .collect(),
-        brokers: prepared.addresses.clone(),
-        now_ms: clock.now_ms(),
-    };
-    let world = World::new(spec).map_err(Exit::usage)?;
-    prepared.pin(&world.root)?;
-    let addresses = prepared.addresses.clone();
-    let (paths, listeners) = (prepared.paths.clone(), prepared.listeners);
-    let playing = Playing::start(world, listeners).map_err(exit_of)?;
+    let folders = (folder.as_path(), own.path());
+    let stand = stand(folders, &args.host, &registers, rules, directory.as_deref())?;
+    let Stand { paths, addresses, playing } = stand;
     let running = match (&args.prepare, adapter) {
         (None, Some(adapter)) => Some(start(adapter, &paths, &addresses, clock).await?),
         _ => {
@@ -202,6 +183,49 @@ async fn check(args: &Args) -> Result<Report, Exit> {
         let _ = tokio::time::timeout(Duration::from_secs(5), adapter.stop()).await;
     }
     report
+}
+
+/// A world with brokers that listen.
+pub struct Stand {
+    /// What the adapter gets.
+    pub paths: Paths,
+    /// Where the brokers listen.
+    pub addresses: Vec<String>,
+    /// What tries the cases.
+    pub playing: Playing,
+}
+
+/// Makes a world for these registers, in a folder for the adapter and one of its own, and lets its
+/// brokers listen.
+///
+/// # Errors
+/// Where the rules cannot be used, or files cannot be written.
+pub fn stand(
+    (folder, own): (&Path, &Path),
+    host: &str,
+    registers: &Registers,
+    rules: RulesDocument,
+    directory: Option<&Directory>,
+) -> Result<Stand, Exit> {
+    let prepared = Prepared::write(folder, own, host, registers)?;
+    let area = |id: &String| directory?.register(id).map(|found| found.entry.area.clone());
+    let specs = registers.iter().zip(&prepared.keys).map(|((id, types), key)| RegisterSpec {
+        id: id.clone(),
+        evidence_types: types.clone(),
+        area: area(id),
+        key: key.clone(),
+    });
+    let spec = Spec {
+        rules,
+        registers: specs.collect(),
+        brokers: prepared.addresses.clone(),
+        now_ms: Clock::system().now_ms(),
+    };
+    let world = World::new(spec).map_err(Exit::usage)?;
+    prepared.pin(&world.root)?;
+    let Prepared { paths, addresses, listeners, .. } = prepared;
+    let playing = Playing::start(world, listeners).map_err(exit_of)?;
+    Ok(Stand { paths, addresses, playing })
 }
 
 fn exit_of(error: CheckError) -> Exit {
@@ -263,7 +287,8 @@ fn rules_of(
     }
 }
 
-type Registers = Vec<(String, Vec<String>)>;
+/// Registers by id, with the evidence types that each holds.
+pub type Registers = Vec<(String, Vec<String>)>;
 
 /// The registers of a configuration, with what their files map.
 fn of_config(adapter: &AdapterConfig) -> Result<Registers, Exit> {
@@ -303,7 +328,7 @@ fn known_types(registers: &Registers, rules: &RulesDocument) -> Result<(), Exit>
 /// Starts the adapter of a configuration in this process, in the world of the check.
 async fn start(
     mut adapter: AdapterConfig,
-    paths: &folder::Paths,
+    paths: &Paths,
     addresses: &[String],
     clock: Clock,
 ) -> Result<Adapter, Exit> {
@@ -316,5 +341,3 @@ async fn start(
     }
     run::start_as(adapter, clock).await
 }
-
-const _: () = assert!(BROKERS > 0, "an adapter needs somebody to dial");

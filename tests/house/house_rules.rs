@@ -59,6 +59,7 @@ fn imports_run_one_way() {
                 "einmal-witness",
             ],
         ),
+        ("adapters/check", vec!["einmal-protocol", "einmal-policy", "einmal-peer"]),
         ("adapters/sources", vec!["einmal-protocol", "einmal-policy", "einmal-adapter-kit"]),
         ("cockpit", vec!["einmal-protocol", "einmal-policy", "einmal-peer"]),
     ]);
@@ -119,6 +120,7 @@ fn sample_configurations_decode() {
     let witness = toml::from_str::<einmal_witness::WitnessConfig>(&sample("witness.toml")).unwrap();
     einmal_protocol::note::LedgerKey::parse(&witness.logs[0].vkey).unwrap();
     einmal_adapters::SourcesConfig::parse(&sample("register-example.toml")).unwrap();
+    einmal_adapter_check::Questions::parse(&sample("check-question.toml")).unwrap();
 }
 
 #[test]

@@ -188,7 +188,7 @@ impl World {
                 request_digest: asked.digest.to_vec(),
                 rules_digest: rules.digest().to_vec(),
                 directory_digest: directory.digest().to_vec(),
-                fields: asked.request.fields.iter().map(claimed).collect(),
+                fields: asked.request.fields.iter().map(|field| claimed(field)).collect(),
                 crosses_areas: false,
             }
             .encode_to_vec(),
@@ -196,8 +196,8 @@ impl World {
     }
 }
 
-fn claimed(field: &String) -> FieldGrant {
-    FieldGrant { field: field.clone(), policies: vec!["check".to_owned()] }
+fn claimed(field: &str) -> FieldGrant {
+    FieldGrant { field: field.to_owned(), policies: vec!["check".to_owned()] }
 }
 
 /// A request under somebody's signature.

@@ -46,12 +46,15 @@ impl Drop for Folder {
 }
 
 /// Where the adapter finds what it needs.
-#[derive(Clone)]
-pub(super) struct Paths {
+#[derive(Clone, Debug)]
+pub struct Paths {
     folder: PathBuf,
-    pub(super) tls: TlsFiles,
-    pub(super) root: PathBuf,
-    pub(super) state: PathBuf,
+    /// Its certificate, its key, and whom to believe.
+    pub tls: TlsFiles,
+    /// The root that it pins.
+    pub root: PathBuf,
+    /// A folder for its state.
+    pub state: PathBuf,
 }
 
 /// A world's files and open ports.
@@ -119,7 +122,7 @@ impl Prepared {
 
 impl Paths {
     /// Where a register's identity key lies.
-    pub(super) fn identity(&self, register: &str) -> PathBuf {
+    pub fn identity(&self, register: &str) -> PathBuf {
         self.folder.join(format!("keys/{register}.key"))
     }
 

@@ -1,181 +1,27 @@
 // SPDX-License-Identifier: EUPL-1.2
 //! NO-LOG-NO-DATA: only the true proof of this very commitment opens it.
 
-use std::sync::Arc;
-
-use einmal_protocol::{
-    Digest,
-    commitment::Commitment,
-    envelope::payload_type,
-    key::SigningKey,
-    leaf::{Leaf, LeafKind},
-    wire::{
-        register::v1::{
-            Cancel, attach_request::Message as FromAdapter, attach_response::Message as ToAdapter,
-        },
-        v1::{Consistency, Envelope, ExchangeBody, Receipt},
-    },
+use einmal_adapter_check::forgery::{self, Forgery, Scene, other_leaf};
+use einmal_protocol::wire::register::v1::{
+    Cancel, attach_request::Message as FromAdapter, attach_response::Message as ToAdapter,
 };
-use prost::Message;
 
 use super::{
     double::After,
-    log::Log,
-    stage::{Committed, LONG, SILENCE, Stage, leaf_of},
+    stage::{LONG, SILENCE, Stage},
 };
-
-/// What a hostile broker can build a proof from: the ledger with its true key, and the adapter's
-/// commitment, which it has not logged.
-struct Scene<'s> {
-    log: &'s Log,
-    committed: &'s Committed,
-    seen: u64,
-}
-
-impl Scene<'_> {
-    /// What an honest broker would send.
-    fn honest(&self) -> Receipt {
-        self.log.with(self.committed.leaf).last(self.seen)
-    }
-
-    /// A history that differs in its first leaf.
-    fn fork(&self) -> Log {
-        let mut fork = self.log.clone();
-        fork.leaves[0] = other_leaf(0);
-        fork
-    }
-
-    /// The leaf of the same exchange with another commitment, which the adapter never made.
-    fn not_made(&self) -> Leaf {
-        let Committed { body, commitment, .. } = self.committed;
-        let slots = commitment.slots.iter().skip(1).cloned().collect();
-        let commitment = Commitment { slots, ..commitment.clone() };
-        let stranger = SigningKey::from_seed(&[9; 32]).unwrap();
-        let envelope =
-            Envelope::sign(payload_type::COMMITMENT, commitment.to_payload(), &[&stranger]);
-        let body = ExchangeBody { commitment: envelope.unwrap().encode_to_vec(), ..body.clone() };
-        leaf_of(&body, commitment.day)
-    }
-
-    fn leaf_bytes(&self) -> Vec<u8> {
-        self.committed.leaf.to_bytes().to_vec()
-    }
-}
-
-/// Something else in the ledger.
-pub(super) fn other_leaf(number: u8) -> Leaf {
-    Leaf { kind: LeafKind::Use, day: 1, body: Digest::of(&[number]) }
-}
-
-type Forgery = (&'static str, fn(&Scene<'_>) -> Option<Receipt>);
-
-/// Each is almost a proof.
-const FORGERIES: &[Forgery] = &[
-    ("no receipt", |_| None),
-    ("an empty receipt", |_| Some(Receipt::default())),
-    ("a checkpoint signed by another key", |scene| {
-        let key = Arc::new(SigningKey::from_seed(&[7; 32]).unwrap());
-        Some(Log { key, ..scene.log.with(scene.committed.leaf) }.last(scene.seen))
-    }),
-    ("a checkpoint of another ledger", |scene| {
-        let origin = "demo.einmal.example/ledger-2".to_owned();
-        Some(Log { origin, ..scene.log.with(scene.committed.leaf) }.last(scene.seen))
-    }),
-    ("a checkpoint whose size was changed", |scene| {
-        let honest = scene.honest();
-        let size = scene.log.size() + 1;
-        let changed =
-            honest.checkpoint.replace(&format!("\n{size}\n"), &format!("\n{}\n", size + 1));
-        assert_ne!(changed, honest.checkpoint);
-        Some(Receipt { checkpoint: changed, ..honest })
-    }),
-    ("the true checkpoint from before it was logged", |scene| {
-        Some(Receipt { checkpoint: scene.log.checkpoint(), consistency: None, ..scene.honest() })
-    }),
-    ("the proof for another index", |scene| {
-        let honest = scene.honest();
-        Some(Receipt { index: honest.index - 1, ..honest })
-    }),
-    ("another index's path", |scene| {
-        let log = scene.log.with(scene.committed.leaf);
-        let inclusion = log.receipt(log.size() - 2, scene.seen).inclusion;
-        Some(Receipt { inclusion, ..scene.honest() })
-    }),
-    ("an index past the end", |scene| Some(Receipt { index: u64::MAX, ..scene.honest() })),
-    ("another leaf, truly in the tree", |scene| {
-        Some(scene.log.with(other_leaf(1)).last(scene.seen))
-    }),
-    ("this leaf, and the proof of another", |scene| {
-        let other = scene.log.with(other_leaf(1)).last(scene.seen);
-        Some(Receipt { leaf: scene.leaf_bytes(), ..other })
-    }),
-    ("the leaf of another commitment, truly in the tree", |scene| {
-        Some(scene.log.with(scene.not_made()).last(scene.seen))
-    }),
-    ("the leaf of another commitment, said to be this", |scene| {
-        let other = scene.log.with(scene.not_made()).last(scene.seen);
-        Some(Receipt { leaf: scene.leaf_bytes(), ..other })
-    }),
-    ("the leaf of another day", |scene| {
-        let leaf = Leaf { day: scene.committed.leaf.day + 1, ..scene.committed.leaf };
-        Some(scene.log.with(leaf).last(scene.seen))
-    }),
-    ("the leaf as a refusal", |scene| {
-        let leaf = Leaf { kind: LeafKind::Refusal, ..scene.committed.leaf };
-        Some(scene.log.with(leaf).last(scene.seen))
-    }),
-    ("a fork", |scene| Some(scene.fork().with(scene.committed.leaf).last(scene.seen))),
-    ("a fork with the truth's consistency proof", |scene| {
-        let consistency = scene.honest().consistency;
-        Some(Receipt { consistency, ..scene.fork().with(scene.committed.leaf).last(scene.seen) })
-    }),
-    ("a smaller tree", |scene| {
-        let mut small = scene.log.clone();
-        small.leaves.truncate(2);
-        let consistency = Consistency { from_size: scene.seen, path: Vec::new() };
-        let receipt = small.with(scene.committed.leaf).last(0);
-        Some(Receipt { consistency: Some(consistency), ..receipt })
-    }),
-    ("a smaller tree, proven from its own past", |scene| {
-        let mut small = scene.log.clone();
-        small.leaves.truncate(2);
-        Some(small.with(scene.committed.leaf).last(2))
-    }),
-    ("no consistency proof", |scene| Some(Receipt { consistency: None, ..scene.honest() })),
-    ("a consistency proof from an older tree", |scene| {
-        Some(scene.log.with(scene.committed.leaf).last(scene.seen - 1))
-    }),
-    ("a consistency proof from the empty tree", |scene| {
-        let consistency = Consistency { from_size: 0, path: Vec::new() };
-        Some(Receipt { consistency: Some(consistency), ..scene.honest() })
-    }),
-    ("garbage for a checkpoint", |scene| {
-        Some(Receipt { checkpoint: "\u{0}\n\n— x AAAA\n".to_owned(), ..scene.honest() })
-    }),
-    ("garbage for a leaf", |scene| Some(Receipt { leaf: vec![0; 37], ..scene.honest() })),
-    ("garbage for a path", |scene| {
-        Some(Receipt { inclusion: vec![vec![1; 31]; 3], ..scene.honest() })
-    }),
-    ("a path without end", |scene| {
-        Some(Receipt { inclusion: vec![vec![1; 32]; 5_000], ..scene.honest() })
-    }),
-    ("garbage for a consistency proof", |scene| {
-        let consistency = Consistency { from_size: scene.seen, path: vec![vec![2; 33]; 4] };
-        Some(Receipt { consistency: Some(consistency), ..scene.honest() })
-    }),
-];
 
 /// A stage whose ledger has a past that the adapter saw.
 async fn stage_with_past() -> Stage {
     let mut stage = Stage::start().await;
-    stage.log.leaves = (0..5).map(|number| other_leaf(100 + number)).collect();
+    stage.log = stage.log.of((0..5).map(|number| other_leaf(100 + number)));
     stage.still_serves().await;
     stage
 }
 
 /// Each forgery is sent for a fresh commitment; the adapter ends the stream, comes back, and
 /// serves what is true.
-async fn nothing_is_revealed_for(forgeries: &[Forgery]) {
+async fn nothing_is_revealed_for(forgeries: &[&Forgery]) {
     let mut stage = stage_with_past().await;
     for (number, (name, forge)) in forgeries.iter().enumerate() {
         let open = stage.honest_open().await;
@@ -206,7 +52,8 @@ async fn an_honest_log_step_is_followed_by_a_reveal() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_revealed_for_a_forged_proof() {
-    let (first, second) = FORGERIES.split_at(FORGERIES.len() / 2);
+    let forgeries: Vec<&Forgery> = forgery::all().collect();
+    let (first, second) = forgeries.split_at(forgeries.len() / 2);
     tokio::join!(nothing_is_revealed_for(first), nothing_is_revealed_for(second));
 }
 
@@ -245,8 +92,7 @@ async fn a_log_step_of_nobody_is_held_against_the_ledger_all_the_same() {
     stage.seen = stage.log.size();
     stage.still_serves().await;
     // False.
-    let mut fork = stage.log.clone();
-    fork.leaves[0] = other_leaf(2);
+    let fork = stage.log.forked(other_leaf(2));
     stage.line.logged(4712, fork.with(other_leaf(3)).last(stage.seen)).await;
     assert!(stage.line.ends(LONG).await);
     stage.reattach().await;
@@ -271,9 +117,7 @@ async fn after_two_roots_of_one_size_nothing_is_revealed_until_a_person_looked()
     let mut stage = stage_with_past().await;
     let open = stage.honest_open().await;
     let committed = stage.commit(open).await;
-    let mut fork = stage.log.clone();
-    fork.leaves.pop();
-    let fork = fork.with(committed.leaf);
+    let fork = stage.log.first(stage.log.leaves().len() - 1).with(committed.leaf);
     assert_eq!(fork.size(), stage.seen);
     stage.line.logged(committed.exchange, Some(fork.last(stage.seen))).await;
     assert_eq!(stage.line.after(committed.exchange, LONG).await, After::Ended);

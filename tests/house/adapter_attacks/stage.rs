@@ -5,9 +5,10 @@ use std::{sync::Arc, time::Duration};
 
 use einmal::demo::{
     application,
-    plan::{KEEPER, Plan},
+    plan::{KEEPER, LEDGER, Plan},
     registers::questions,
 };
+use einmal_adapter_check::forgery::Committed;
 use einmal_adapter_kit::Adapter;
 use einmal_client::{Ask, Client, Prepared, Received};
 use einmal_cockpit::keeper::{DayKeyFiles, DayKeys};
@@ -16,24 +17,25 @@ use einmal_policy::{Question, Trust, decide};
 use einmal_protocol::{
     batch,
     commitment::Commitment,
-    leaf::{Leaf, LeafKind, body_bytes},
     request::Unverified,
     wire::{
         evidence::v1::RequestEvidenceResponse,
         register::v1::{Open, attach_request::Message as FromAdapter},
-        v1::{ExchangeBody, Request, SignedRequest, body},
+        v1::{ExchangeBody, Request, SignedRequest},
     },
 };
 use prost::Message;
 
 use super::{
     double::{After, Double, Line},
-    log::Log,
+    log::{self, Log},
 };
 use crate::world::Folder;
 
 /// Whoever is not silent on purpose speaks in this time.
 pub(crate) const LONG: Duration = Duration::from_secs(20);
+/// Chunks are at most this long.
+pub(crate) const CHUNK_MAX: u32 = 64 * 1024;
 /// Whoever says nothing for so long says nothing.
 pub(crate) const SILENCE: Duration = Duration::from_millis(1500);
 /// The evidence type of the honest exchanges.
@@ -55,14 +57,6 @@ pub(crate) struct Stage {
     pub(crate) seen: u64,
     client_seen: u64,
     next: u64,
-}
-
-/// An exchange that the adapter has committed to.
-pub(crate) struct Committed {
-    pub(crate) exchange: u64,
-    pub(crate) body: ExchangeBody,
-    pub(crate) commitment: Commitment,
-    pub(crate) leaf: Leaf,
 }
 
 impl Stage {
@@ -90,10 +84,10 @@ impl Stage {
         let clock = Clock::system();
         let adapter = start_adapter(&plan, &clock).await;
         let line = double.line().await;
-        line.welcome().await;
+        line.welcome(LEDGER, CHUNK_MAX).await;
         let client = einmal::request::connect(&plan.config("client"), system.clone()).await;
         let client = client.unwrap_or_else(|e| panic!("{e}"));
-        let log = Log::of_world(folder.path());
+        let log = log::of_world(folder.path());
         let (trust, adapter) = (client.trust(), Some(adapter));
         Self {
             folder,
@@ -181,8 +175,7 @@ impl Stage {
             permit: open.permit,
             commitment: commit.commitment,
         };
-        let leaf = leaf_of(&body, commitment.day);
-        Committed { exchange: open.exchange, body, commitment, leaf }
+        Committed::new(open.exchange, body, commitment)
     }
 
     /// Logs truly.
@@ -217,7 +210,7 @@ impl Stage {
         sealed_evidence: Vec<u8>,
     ) -> Received {
         let seen = self.client_seen;
-        let at = self.log.leaves.iter().position(|leaf| *leaf == committed.leaf).unwrap();
+        let at = self.log.leaves().iter().position(|leaf| *leaf == committed.leaf).unwrap();
         self.double.answer(RequestEvidenceResponse {
             permit: committed.body.permit.clone(),
             commitment: committed.body.commitment.clone(),
@@ -239,7 +232,7 @@ impl Stage {
     pub(crate) async fn reattach(&mut self) {
         self.line = self.double.line().await;
         assert_eq!(self.line.hello.seen_size, self.seen, "it must remember what it saw");
-        self.line.welcome().await;
+        self.line.welcome(LEDGER, CHUNK_MAX).await;
     }
 
     /// As `restart`, while the adapter is about to dial again.
@@ -251,7 +244,11 @@ impl Stage {
     /// The adapter's process ends, and another begins with its files.
     pub(crate) async fn restart(&mut self) {
         let adapter = self.adapter.take().unwrap();
-        tokio::join!(adapter.stop(), self.line.hang_up());
+        let hang_up = async {
+            assert!(self.line.ends(LONG).await, "the adapter must end the stream");
+            self.line.close();
+        };
+        tokio::join!(adapter.stop(), hang_up);
         self.adapter = Some(start_adapter(&self.plan, &self.clock).await);
         self.reattach().await;
     }
@@ -260,9 +257,4 @@ impl Stage {
 async fn start_adapter(plan: &Plan, clock: &Clock) -> Adapter {
     let config = plan.config("adapter-rechenzentrum-weser");
     einmal::adapter::start(&config, clock.clone()).await.unwrap_or_else(|e| panic!("{e}"))
-}
-
-pub(crate) fn leaf_of(body: &ExchangeBody, day: u32) -> Leaf {
-    let bytes = body_bytes(body::Kind::Exchange(body.clone()));
-    Leaf::new(LeafKind::Exchange, day, &bytes)
 }

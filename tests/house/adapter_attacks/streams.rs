@@ -39,15 +39,15 @@ async fn an_open_beyond_the_credits_is_not_served() {
     // A place that becomes free is announced, and is one place.
     let cancel = Cancel { exchange: first.exchange, reason: "CANCELLED".to_owned() };
     stage.line.send(ToAdapter::Cancel(cancel)).await;
-    assert!(stage.line.credit(LONG).await);
+    assert!(stage.line.credits(1, LONG).await);
     let third = stage.commit(beyond).await;
     let beyond = stage.honest_open().await;
     stage.line.open(beyond.clone()).await;
     assert_eq!(stage.line.after(beyond.exchange, SILENCE).await, After::Silent);
     stage.reveal(&second).await;
-    assert!(stage.line.credit(LONG).await);
+    assert!(stage.line.credits(1, LONG).await);
     stage.reveal(&third).await;
-    assert!(stage.line.credit(LONG).await);
+    assert!(stage.line.credits(1, LONG).await);
     stage.still_serves().await;
 }
 
@@ -90,14 +90,14 @@ async fn a_broker_of_another_ledger_is_left() {
     stage.line.logged(1, None).await;
     assert!(stage.line.ends(LONG).await);
     stage.line = stage.double.line().await;
-    stage.line.welcome_with("demo.einmal.example/ledger-2", 1024).await;
+    stage.line.welcome("demo.einmal.example/ledger-2", 1024).await;
     assert!(stage.line.ends(LONG).await);
     stage.line = stage.double.line().await;
     stage.line.logged(1, None).await;
     assert!(stage.line.ends(LONG).await, "its first word is no welcome");
     // Chunks of no size at all are not made.
     stage.line = stage.double.line().await;
-    stage.line.welcome_with(einmal::demo::plan::LEDGER, 0).await;
+    stage.line.welcome(einmal::demo::plan::LEDGER, 0).await;
     let open = stage.honest_open().await;
     let committed = stage.commit(open).await;
     let chunks = stage.reveal(&committed).await;
@@ -117,7 +117,8 @@ async fn what_is_open_at_the_end_ends_as_usual() {
     let crossing = stage.commit(crossing).await;
     stage.reveal(&open).await;
     stage.reveal(&crossing).await;
-    stage.line.hang_up().await;
+    assert!(stage.line.ends(LONG).await);
+    stage.line.close();
     stopping.await.unwrap();
     assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
 }

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use einmal::demo::plan::{AUTHORITY, KEEPER};
+use einmal_adapter_check::forgery::leaf_of;
 use einmal_client::{Client, ClientError, ClientSetup, Prepared, Received};
 use einmal_peer::{Clock, Tls, TlsFiles, files, random};
 use einmal_protocol::{
@@ -27,7 +28,10 @@ use einmal_protocol::{
 use prost::Message;
 
 use crate::{
-    adapter_attacks::{double::Double, log::Log, stage::leaf_of},
+    adapter_attacks::{
+        double::Double,
+        log::{self, Log},
+    },
     refusals::dial,
     world::World,
 };
@@ -128,7 +132,7 @@ impl Stage {
         let answer = self.committed_by(REGISTER, |commitment| {
             commitment.sealed_evidence_digest = Digest::of(&sealed_evidence);
         });
-        let log = Log::of_world(self.world.folder.path()).with(self.leaf(&answer));
+        let log = log::of_world(self.world.folder.path()).with(self.leaf(&answer));
         RequestEvidenceResponse { sealed_evidence, receipt: Some(log.last(0)), ..answer }
     }
 
@@ -179,13 +183,9 @@ impl Stage {
 
     /// A ledger with some past, in which our exchange stands last; its key is the true one.
     fn log(&self, past: u8) -> Log {
-        let mut log = Log::of_world(self.world.folder.path());
         let leaf = self.leaf(&self.truth);
-        log.leaves = (0..past)
-            .map(|number| Leaf { body: Digest::of(&[number]), ..leaf })
-            .chain([leaf])
-            .collect();
-        log
+        let past = (0..past).map(|number| Leaf { body: Digest::of(&[number]), ..leaf });
+        log::of_world(self.world.folder.path()).of(past.chain([leaf]))
     }
 
     /// Each answer is refused for its own reason.
@@ -330,8 +330,8 @@ async fn only_the_true_receipt_counts() {
     let honest = stage.log(4);
     let leaf = stage.true_receipt().leaf;
     let stranger = Arc::new(SigningKey::from_seed(&[7; 32]).unwrap());
-    let forged = Log { key: stranger, ..honest.clone() };
-    let elsewhere = Log { origin: "demo.einmal.example/ledger-2".to_owned(), ..honest.clone() };
+    let forged = honest.clone().signed_by(stranger);
+    let elsewhere = honest.clone().called("demo.einmal.example/ledger-2");
     let mine = honest.last(0);
     let inclusion = error!(Receipt(ReceiptError::Inclusion));
     let cases: Vec<Case> = vec![

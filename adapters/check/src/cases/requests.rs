@@ -321,7 +321,7 @@ async fn other_register(stage: &mut Stage) -> Tried {
 /// A target of the same register whose way uses the number, or not.
 fn target_by(stage: &Stage, idnr: bool) -> Result<Target, Problem> {
     let of = |target: &&Target| {
-        target.register == stage.main.register && !target.person.idnr.is_empty() == idnr
+        target.register == stage.main.register && target.person.idnr.is_empty() != idnr
     };
     let found = std::iter::once(&stage.main).chain(stage.targets.iter()).find(of).cloned();
     found.ok_or_else(|| {

@@ -71,7 +71,8 @@ pub(crate) const CASES: &[Case] = &[
         "ATTACHED",
         drain,
         "When the broker drains, what is open is still answered, and the adapter dials again.",
-        "On Drain finish what is open, then close and dial again.",
+        "On Drain finish what is open, close your side, wait for the broker's, and dial again: a \
+         stream that is dropped loses what was sent last.",
     ),
     case!(
         "other-ledger",
