@@ -51,10 +51,10 @@ pub struct AdapterConfig {
     pub(crate) state: PathBuf,
     /// Exchanges open at once on each stream.
     #[serde(default = "credits")]
+    credits: u32,
     /// Other processes serve the same registers.
     #[serde(default)]
     replicated: bool,
-    credits: u32,
     /// The registers.
     #[serde(rename = "register")]
     pub(crate) registers: Vec<RegisterSection>,
@@ -69,10 +69,10 @@ pub(crate) struct RegisterSection {
     /// Its identity key, PKCS#8.
     pub(crate) identity: PathBuf,
     /// Its sources and their mapping to evidence.
+    pub(crate) sources: PathBuf,
     /// What it may take of this adapter.
     #[serde(default)]
     limits: RegisterLimits,
-    pub(crate) sources: PathBuf,
 }
 
 impl RegisterSection {
@@ -145,7 +145,6 @@ pub(crate) async fn start_as(adapter: AdapterConfig, clock: Clock) -> Result<Ada
         (&TrustState::default(), None),
         clock.now_ms(),
     )
-            limits: section.limits.clone(),
     .map_err(Exit::failed)?;
     let types = &trust.rules.document().evidence_types;
     let mut registers = Vec::new();
@@ -154,8 +153,8 @@ pub(crate) async fn start_as(adapter: AdapterConfig, clock: Clock) -> Result<Ada
             id: section.id.clone(),
             identity: files::signing_key(&section.identity)?,
             register: Arc::new(section.open(types).await?),
+            limits: section.limits.clone(),
         });
-        replicated: adapter.replicated,
     }
     let setup = AdapterSetup {
         broker: adapter.broker,
@@ -164,6 +163,7 @@ pub(crate) async fn start_as(adapter: AdapterConfig, clock: Clock) -> Result<Ada
         state: adapter.state,
         clock,
         credits: adapter.credits,
+        replicated: adapter.replicated,
     };
     einmal_adapter_kit::start(setup, registers).await.map_err(|error| match error {
         StartError::Broker(_) => Exit::unavailable(error),

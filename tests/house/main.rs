@@ -11,3 +11,23 @@
 
 mod adapter_attacks;
 mod adapter_check;
+mod attach;
+mod blind;
+mod citizen;
+mod client_attacks;
+mod crash;
+mod deny;
+mod doctor;
+mod foreign;
+mod forgets;
+mod hand_in;
+mod holds;
+mod house_rules;
+mod ledger_service;
+mod once;
+mod published;
+mod refusals;
+mod replay;
+mod streams;
+mod trust;
+mod world;

@@ -158,9 +158,8 @@ fn person(node: &Node, request: &Request, sealed: &[u8]) -> Result<v1::Person, R
 
 fn look_up(node: &Node, person: &v1::Person) -> Outcome {
     let twins = (person.family_name.as_str(), person.given_names.as_str(), &*person.birth_date);
-    if (person.idnr.as_str(), person.birth_date.as_str()) == KNOWN {
-        Outcome::Found
-    } else if twins == TWINS && node.has(Flaw::TakesTheFirst) {
+    let known = (person.idnr.as_str(), person.birth_date.as_str()) == KNOWN;
+    if known || (twins == TWINS && node.has(Flaw::TakesTheFirst)) {
         Outcome::Found
     } else if twins == TWINS {
         Outcome::Ambiguous
