@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: EUPL-1.2
 //! `einmal bench`: figures, measured on this machine.
 
+mod attach;
 mod growth;
 mod ledger;
 mod load;
@@ -29,6 +30,24 @@ enum What {
     Ledger(LedgerArgs),
     /// How long a decision takes, and loading rules and directory, in a country of a stated size.
     Policy(PolicyArgs),
+    /// What attached registers cost a broker in memory.
+    Attach(AttachArgs),
+}
+
+#[derive(clap::Args)]
+struct AttachArgs {
+    /// Streams of adapters.
+    #[arg(long, default_value_t = 10)]
+    streams: usize,
+    /// Registers on each, at most 1024.
+    #[arg(long, default_value_t = 1000)]
+    registers: usize,
+    /// One JSON object instead of lines.
+    #[arg(long)]
+    json: bool,
+    /// For its own use: attach to the broker of this folder.
+    #[arg(long, hide = true)]
+    adapters: Option<PathBuf>,
 }
 
 #[derive(clap::Args)]
@@ -101,5 +120,6 @@ pub async fn run(args: Args) -> Result<(), Exit> {
         What::Ledger(args) if args.leaves.is_empty() => ledger::run(&args).await,
         What::Ledger(args) => growth::run(&args).await,
         What::Policy(args) => policy::run(&args),
+        What::Attach(args) => attach::run(&args).await,
     }
 }

@@ -15,7 +15,7 @@ use super::stage::{CHILD, Cast, How, Scripted, Stage, TAX, reason, until, until_
 const CREDITS: u32 = 16;
 
 fn limits() -> RegisterLimits {
-    let (lookup_ms, pause_ms, faults) = (Some(1_500), Some(1_000), Some(6));
+    let (lookup_ms, pause_ms, faults) = (Some(1_500), Some(1_000), Some(4));
     RegisterLimits { lookup_ms, pause_ms, faults, ..RegisterLimits::default() }
 }
 
