@@ -25,7 +25,10 @@ use einmal_protocol::{
     },
 };
 use prost::Message as _;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::{
+    runtime::{Handle, RuntimeFlavor},
+    time::{Instant, sleep_until, timeout},
+};
 
 use crate::{
     adapter::Shared,
@@ -38,6 +41,8 @@ use crate::{
 
 /// A commitment that is not logged in this time is forgotten.
 const LOG_TIMEOUT: Duration = Duration::from_secs(30);
+/// Longer answers, in bytes, are sealed beside the others.
+const LONG_ANSWER: u32 = 64 * 1024;
 
 /// Why an exchange came to no commitment.
 enum Declined {
@@ -147,11 +152,18 @@ async fn commit(
     };
     let answer = lookup.retrieve(&node.register, query).await;
     let earliest = began + Duration::from_millis(u64::from(verified.kind.earliest_ms));
-    let committed = prepare(shared, &node, verified, answer);
+    let size = verified.kind.size;
+    let committed = beside_others(size, || prepare(shared, &node, verified, answer));
     sleep_until(earliest).await;
     // No sooner: how fast its place comes free must not tell what was found.
     drop(lookup);
     Ok((node, committed.map_err(declined)?))
+}
+
+/// Sealing a long answer keeps a thread busy for a while; exchanges that wait for it go on another.
+fn beside_others<T>(size: u32, work: impl FnOnce() -> T) -> T {
+    let has_others = Handle::current().runtime_flavor() == RuntimeFlavor::MultiThread;
+    if size > LONG_ANSWER && has_others { tokio::task::block_in_place(work) } else { work() }
 }
 
 /// The broker's permit is a claim: the signature is checked, the rules decide again, and what was

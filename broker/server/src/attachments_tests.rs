@@ -112,3 +112,33 @@ fn an_operator_has_so_many_streams() {
     all.remove(&streams[0].0);
     all.add(&more).unwrap();
 }
+
+/// Ten thousand registers: nothing on the way of an exchange looks at all of them.
+#[test]
+fn ten_thousand_registers_slow_no_exchange() {
+    let all = Attachments::default();
+    let streams: Vec<_> = (0..2_000)
+        .map(|stream| {
+            let (sender, responses) = mpsc::channel(256);
+            let registers = (0..5).map(|number| format!("r-{stream}-{number}")).collect();
+            let operator = format!("operator-{}", stream / STREAMS_MAX);
+            let one = Arc::new(Attachment::new(operator, registers, (64, 0), sender));
+            all.add(&one).unwrap();
+            (one, responses)
+        })
+        .collect();
+    assert_eq!((all.registers(), all.streams().len()), (10_000, 2_000));
+    let began = std::time::Instant::now();
+    for number in 0..10_000 {
+        drop(open(&all, &format!("r-{}-{}", number % 2_000, number % 5)).unwrap());
+    }
+    let took = began.elapsed();
+    // Microseconds each; were one of them to look at all, it would be seconds.
+    assert!(took < std::time::Duration::from_secs(2), "{took:?}");
+    all.drain();
+    for (stream, _responses) in &streams {
+        all.remove(stream);
+    }
+    assert_eq!((all.registers(), all.streams().len()), (0, 0));
+    assert!(streams.iter().all(|(stream, _)| Arc::strong_count(stream) == 1));
+}

@@ -8,7 +8,7 @@ use std::{
 
 use einmal_adapter_kit::{BreakerState, RegisterLimits};
 use einmal_protocol::{Reason, wire::v1::Outcome};
-use tokio::task::JoinSet;
+use tokio::{runtime::Runtime, task::JoinSet};
 
 use super::stage::{CHILD, Cast, How, Scripted, Stage, TAX, reason, until, until_idle};
 
@@ -83,38 +83,50 @@ async fn answers_of_two_mebibytes_do_not_delay_short_ones_on_the_same_stream() {
     let cast = Cast::new(&[(TAX, &large), (CHILD, &small)]);
     let adapter = stage.attach(cast).await;
     let client = Arc::new(stage.client().await);
-    let p99 = async || {
+    let small_ones = async || {
         let mut took = Vec::new();
-        for _ in 0..40 {
+        for _ in 0..30 {
             let began = Instant::now();
             stage.ask(&client, CHILD).await.unwrap();
             took.push(began.elapsed());
         }
         took.sort_unstable();
-        took[39]
+        (took[15], took[29])
     };
-    let alone = p99().await;
+    let alone = small_ones().await;
     large.says(100 * 1024);
     let mut long = JoinSet::new();
     let done = tokio_util::sync::CancellationToken::new();
-    for _ in 0..3 {
-        let (stage, client, done) = (Arc::clone(&stage), Arc::clone(&client), done.clone());
-        long.spawn(async move {
-            let mut answers = 0;
+    // Whoever asks for long answers is somebody else: opening them takes a while, too.
+    let elsewhere = Runtime::new().unwrap();
+    for _ in 0..2 {
+        let (stage, done) = (Arc::clone(&stage), done.clone());
+        let long_asks = async move {
+            let client = stage.client().await;
+            let mut answers = Vec::new();
             while !done.is_cancelled() {
+                let began = Instant::now();
                 stage.ask(&client, TAX).await.unwrap();
-                answers += 1;
+                answers.push(began.elapsed());
             }
             answers
-        });
+        };
+        long.spawn_on(long_asks, elsewhere.handle());
     }
-    let beside = p99().await;
+    let beside = small_ones().await;
     done.cancel();
-    let answers: usize = long.join_all().await.into_iter().sum();
-    println!("slowest of 40: {alone:?} alone, {beside:?} beside {answers} answers of 2 MiB");
-    assert!(answers >= 3);
-    assert!(beside < alone * 20 + Duration::from_secs(2), "{beside:?} against {alone:?}");
+    let mut answers: Vec<_> = long.join_all().await.into_iter().flatten().collect();
+    answers.sort_unstable();
+    let long = answers[answers.len() / 2];
+    println!(
+        "median and slowest: {alone:?} alone, {beside:?} beside {} answers of 2 MiB, each {long:?}",
+        answers.len()
+    );
+    // All parties share this machine's processors, so a short one is slower; but it does not wait
+    // for the long ones.
+    assert!(beside.0 < alone.0 * 10 + Duration::from_secs(1), "{beside:?} against {alone:?}");
     until_idle(&stage, &adapter, CREDITS).await;
+    elsewhere.shutdown_background();
     adapter.stop().await;
     drop(client);
     Arc::into_inner(stage).unwrap().stop().await;
