@@ -234,6 +234,7 @@ impl Stream {
                 if let Some(task) = self.running.get(&cancel.exchange) {
                     task.abort();
                 }
+                self.to_broker.pending().remove(&cancel.exchange);
             }
             Some(from_broker::Message::Heartbeat(_)) => {
                 let time_ms = self.shared.clock.now_ms();

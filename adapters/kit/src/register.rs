@@ -19,7 +19,8 @@ pub use tonic::async_trait;
 /// - It returns at least the fields that it was asked for, where it has them; what it returns
 ///   beyond them never leaves (the kit keeps only permitted fields).
 /// - It does not log the query, and puts no part of it or of the answer into an error.
-/// - It may be called many times at once, and dropped at any `await` (a cancelled exchange).
+/// - It may be called many times at once, and dropped at any `await` (a cancelled exchange). Each
+///   call has a thread of its own, so it may block; a call beyond its time limit is given up.
 #[async_trait]
 pub trait Register: Send + Sync {
     /// Looks one person up.

@@ -125,8 +125,9 @@ async fn stay_attached(shared: Arc<Shared>, broker: Broker, part: Part, stop: Ca
     while !stop.is_cancelled() {
         let certificate = tls.borrow_and_update().clone();
         let limit = if serving.is_some() { REPLACE } else { Duration::MAX };
+        let known = serving.as_ref().map(|one| one.cards.clone()).unwrap_or_default();
         let attached = tokio::select! {
-            attached = timeout(limit, begin(&shared, &broker, &part, &certificate, &mut streams)) => {
+            attached = timeout(limit, begin(&shared, &broker, &part, (&certificate, known), &mut streams)) => {
                 attached.unwrap_or_else(|_| Err(Status::deadline_exceeded("no stream in time")))
             }
             () = stop.cancelled() => break,
@@ -177,12 +178,12 @@ fn jittered(time: Duration) -> Duration {
     time / 2 + time / 2 * u32::from(jitter) / 256
 }
 
-/// Dials, takes newer trust, hands in key cards, attaches.
+/// Dials, takes newer trust, hands in key cards that are not known there, attaches.
 async fn begin(
     shared: &Arc<Shared>,
     broker: &Broker,
     part: &Part,
-    tls: &Tls,
+    (tls, known): (&Tls, BTreeMap<String, u64>),
     streams: &mut JoinSet<()>,
 ) -> Result<Serving, Status> {
     let target = Target {
@@ -195,7 +196,9 @@ async fn begin(
         .map_err(|error| Status::invalid_argument(error.to_string()))?;
     renew_trust(shared, &channel).await?;
     let carried = carried_ids(shared, part);
-    let mut cards = BTreeMap::new();
+    // The broker has those of the stream that this one replaces.
+    let mut cards = known;
+    cards.retain(|id, _| carried.contains(id));
     publish_cards(shared, part, &channel, &mut cards).await?;
     if cards.is_empty() {
         return Err(Status::failed_precondition("there is no register to attach"));

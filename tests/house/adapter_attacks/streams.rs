@@ -84,6 +84,33 @@ async fn a_broken_protocol_ends_the_stream() {
     }
 }
 
+/// However the broker ends it, nothing goes on that was begun on it, and nothing is left over.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_breaks_leaves_nothing_over() {
+    let mut stage = Stage::start().await;
+    for breaks in ["a proof of nothing", "an empty message"] {
+        for _ in 0..3 {
+            let open = stage.honest_open().await;
+            stage.commit(open).await;
+        }
+        let counts = stage.adapter.as_ref().unwrap().counts();
+        assert_eq!((counts.streams, counts.exchanges, counts.unproven), (1, 3, 3), "{breaks}");
+        match breaks {
+            "a proof of nothing" => stage.line.logged(1, None).await,
+            _ => stage.line.send_raw(AttachResponse { message: None }).await,
+        }
+        stage.reattach().await;
+        let idle = async {
+            let now = || stage.adapter.as_ref().unwrap().counts();
+            while (now().streams, now().exchanges, now().unproven, now().lookups) != (1, 0, 0, 0) {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        assert!(tokio::time::timeout(LONG, idle).await.is_ok(), "{breaks}");
+        stage.still_serves().await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broker_of_another_ledger_is_left() {
     let mut stage = Stage::start().await;
