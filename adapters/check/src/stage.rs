@@ -58,6 +58,8 @@ pub(crate) struct Stage {
     /// Size of the last checkpoint that the adapter saw.
     pub(crate) seen: u64,
     next: u64,
+    /// It was waited for, and did not come.
+    is_gone: bool,
     /// What honest exchanges ask.
     pub(crate) main: Target,
     /// What they could ask, the best first.
@@ -89,6 +91,7 @@ impl Stage {
             log,
             seen: 0,
             next: 0,
+            is_gone: false,
             main,
             candidates,
             targets,
@@ -336,7 +339,9 @@ impl Stage {
 
     async fn take_line(&mut self) -> Result<(), Problem> {
         self.line.close();
-        let line = self.broker.line(BACK).await;
+        // It is waited for once.
+        let line = if self.is_gone { None } else { self.broker.line(BACK).await };
+        self.is_gone = line.is_none();
         self.line = line.ok_or_else(|| {
             Problem::failed(format!("it did not dial again within {} s", BACK.as_secs()))
         })?;
