@@ -8,6 +8,7 @@ mod serve;
 
 use std::{sync::Arc, time::Duration};
 
+use clap::Parser;
 use einmal::{
     adapter::check::{Stand, stand},
     rules::{Edition, read_folder},
@@ -152,4 +153,61 @@ fn each_flaw_names_a_case_that_there_is() {
     for (flaw, case) in FLAWS {
         assert!(cases::all().any(|known| known.id == *case), "{flaw:?}: {case}");
     }
+}
+
+/// The command, with the samples of `deploy/config` as docs/registers.md has them.
+#[test]
+fn the_sample_register_passes_by_the_command() {
+    let folder = Folder::new();
+    let at = |name: &str| folder.path().join(name);
+    let deploy = std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy"));
+    std::fs::create_dir_all(at("registers")).unwrap();
+    for (from, to) in [
+        ("adapter.toml", "adapter.toml"),
+        ("check-question.toml", "check-question.toml"),
+        ("register-example.toml", "registers/residents-office.toml"),
+        ("register-example.csv", "registers/maternity.csv"),
+    ] {
+        std::fs::copy(deploy.join("config").join(from), at(to)).unwrap();
+    }
+    let sql = std::fs::read_to_string(deploy.join("config/register-example.sql")).unwrap();
+    fill(&at("registers/residents.db"), sql);
+    let check = |more: &[&str]| {
+        let (config, report) = (at("adapter.toml"), at("report.xml"));
+        let rules = deploy.join("rules");
+        let mut line = vec!["einmal", "adapter", "check", "--json", "--load", "1"];
+        for (flag, file) in [("--config", &config), ("--junit", &report), ("--rules", &rules)] {
+            line.extend([flag, file.to_str().unwrap()]);
+        }
+        let command = einmal::Command::try_parse_from(line.iter().chain(more)).unwrap();
+        let done = einmal::run(command);
+        let report = std::fs::read_to_string(report).unwrap_or_default();
+        (done.map_err(|exit| exit.to_string()), report)
+    };
+    let question = at("check-question.toml");
+    let (done, report) = check(&["--question", question.to_str().unwrap()]);
+    assert_eq!(done, Ok(()), "{report}");
+    assert!(report.contains("failures=\"0\" skipped=\"1\""), "{report}");
+    // Nobody is known to be there: that is said, and nothing of it is green.
+    let (done, report) = check(&["--only", "found,blocked,signature"]);
+    assert_eq!(done, Ok(()), "{report}");
+    assert!(report.contains("failures=\"0\" skipped=\"2\""), "{report}");
+    // A value that is not so is found, and not printed.
+    let text = std::fs::read_to_string(&question).unwrap();
+    std::fs::write(&question, text.replace("place = \"Bremen\"\n\n[", "place = \"Emden\"\n\n["))
+        .unwrap();
+    let (done, report) = check(&["--only", "found", "--question", question.to_str().unwrap()]);
+    assert!(done.is_err(), "{report}");
+    assert!(report.contains("`place` has another value") && !report.contains("Emden"), "{report}");
+    let left = std::fs::read_dir(folder.path()).unwrap().count();
+    assert_eq!(left, 4, "it leaves nothing but the report");
+}
+
+fn fill(file: &std::path::Path, sql: String) {
+    use sqlx::{ConnectOptions, Executor, sqlite::SqliteConnectOptions};
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let options = SqliteConnectOptions::new().filename(file).create_if_missing(true);
+        options.connect().await.unwrap().execute(sqlx::AssertSqlSafe(sql)).await.unwrap();
+    });
 }
