@@ -101,7 +101,7 @@ pub struct Args {
     #[arg(long, value_name = "SECONDS", default_value_t = 3)]
     load: u64,
     /// How many exchanges at once under load.
-    #[arg(long, value_name = "NUMBER", default_value_t = 16)]
+    #[arg(long, value_name = "NUMBER", default_value_t = 8)]
     at_once: usize,
     /// Print the report as JSON.
     #[arg(long)]

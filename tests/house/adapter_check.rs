@@ -60,7 +60,7 @@ async fn report_on(flaw: Flaw, only: &[&str]) -> Report {
         only: only.iter().map(|id| (*id).to_owned()).collect(),
         slow: false,
         load: Duration::from_secs(1),
-        at_once: 4,
+        at_once: 2,
         wait: Duration::from_secs(20),
         in_process: true,
         progress: Arc::new(|_: &Finding| ()),
@@ -175,7 +175,8 @@ fn the_sample_register_passes_by_the_command() {
     let check = |more: &[&str]| {
         let (config, report) = (at("adapter.toml"), at("report.xml"));
         let rules = deploy.join("rules");
-        let mut line = vec!["einmal", "adapter", "check", "--json", "--load", "1"];
+        let mut line =
+            vec!["einmal", "adapter", "check", "--json", "--load", "1", "--at-once", "2"];
         for (flag, file) in [("--config", &config), ("--junit", &report), ("--rules", &rules)] {
             line.extend([flag, file.to_str().unwrap()]);
         }

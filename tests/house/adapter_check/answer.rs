@@ -158,8 +158,9 @@ fn person(node: &Node, request: &Request, sealed: &[u8]) -> Result<v1::Person, R
 
 fn look_up(node: &Node, person: &v1::Person) -> Outcome {
     let twins = (person.family_name.as_str(), person.given_names.as_str(), &*person.birth_date);
-    let known = (person.idnr.as_str(), person.birth_date.as_str()) == KNOWN;
-    if known || (twins == TWINS && node.has(Flaw::TakesTheFirst)) {
+    let is_known = (person.idnr.as_str(), person.birth_date.as_str()) == KNOWN;
+    let is_first_twin = twins == TWINS && node.has(Flaw::TakesTheFirst);
+    if is_known || is_first_twin {
         Outcome::Found
     } else if twins == TWINS {
         Outcome::Ambiguous

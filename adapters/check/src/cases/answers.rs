@@ -112,8 +112,10 @@ pub(crate) const CASES: &[Case] = &[
         "load",
         "LOAD",
         load,
-        "Many exchanges at once for some seconds: each is answered, rightly, and none is lost.",
-        "Look at the source's timeouts and at the adapter's credits.",
+        "Many exchanges at once for some seconds: each is answered, rightly, and none is lost; at \
+         most one in ten is declined with a fault.",
+        "Look at the source's time limit; where the register bears fewer at once, offer fewer \
+         credits.",
     ),
 ];
 
