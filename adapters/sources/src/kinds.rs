@@ -30,7 +30,13 @@ use crate::{
 };
 
 /// All kinds there are.
-pub(crate) const KINDS: &[&Kind] = &[&crate::csv_file::KIND, &crate::sqlite::KIND];
+pub(crate) const KINDS: &[&Kind] = &[
+    &crate::csv_file::KIND,
+    &crate::sql::MARIADB,
+    &crate::sql::MYSQL,
+    &crate::sql::POSTGRES,
+    &crate::sql::SQLITE,
+];
 
 /// One kind of sources.
 pub(crate) struct Kind {

@@ -23,7 +23,7 @@ mod plan;
 mod planner;
 mod register;
 mod schema;
-mod sqlite;
+mod sql;
 mod values;
 
 #[cfg(test)]

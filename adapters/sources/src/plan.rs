@@ -25,6 +25,15 @@ impl Row {
         Self(vec![Cell::Null; columns])
     }
 
+    /// Cells of these columns.
+    pub(crate) fn of(width: usize, columns: &[Col], cells: Vec<Cell>) -> Self {
+        let mut row = Self::empty(width);
+        for (col, cell) in columns.iter().zip(cells) {
+            row.set(*col, cell);
+        }
+        row
+    }
+
     pub(crate) fn get(&self, col: Col) -> &Cell {
         self.0.get(col.0).unwrap_or(&Cell::Null)
     }
@@ -151,6 +160,16 @@ impl Plan {
         self.blocked.is_some_and(|col| row.get(col).blocks())
     }
 
+    /// The other tables that one-to-many fields are read from.
+    pub(crate) fn many_tables(&self) -> impl Iterator<Item = &str> {
+        self.fields.values().filter_map(|field| match field {
+            FieldPlan::Many(ManyPlan { from: ManyRows::Table { table, .. }, .. }) => {
+                Some(table.as_str())
+            }
+            FieldPlan::Many(_) | FieldPlan::Part(_) => None,
+        })
+    }
+
     /// The one-to-many fields among these.
     pub(crate) fn many<'a>(
         &'a self,
@@ -177,9 +196,9 @@ impl SubjectColumns {
         row: &Row,
         format: &DateFormat,
     ) -> Result<Option<Subject>, &'static str> {
-        let birth_date = match row.text(self.birth_date) {
-            Some(text) => Some(format.read(&text).ok_or("its birth date is not in the format")?),
-            None => None,
+        let birth_date = match self.birth_date.map_or(&Cell::Null, |col| row.get(col)) {
+            Cell::Null => None,
+            cell => cell.day_or(format).map_err(|()| "its birth date is not in the format")?,
         };
         let mut subject =
             Subject { birth_date: birth_date.unwrap_or_default(), ..Subject::default() };

@@ -22,6 +22,10 @@ pub(crate) enum Cell {
     Null,
     Integer(i64),
     Real(f64),
+    /// A number with a fixed count of decimals, as `-1234.50`.
+    Decimal(Zeroizing<String>),
+    /// A date, or a date and a time of day, as `2024-01-31 …`, whose column has that type.
+    Time(Zeroizing<String>),
     Text(Zeroizing<String>),
     /// Bytes that are no text.
     Bytes,
@@ -39,9 +43,34 @@ impl Cell {
             Self::Null | Self::Bytes => return None,
             Self::Integer(number) => number.to_string(),
             Self::Real(number) => number.to_string(),
-            Self::Text(text) => text.trim().to_owned(),
+            Self::Text(text) | Self::Decimal(text) | Self::Time(text) => text.trim().to_owned(),
         };
         (!text.is_empty()).then(|| Zeroizing::new(text))
+    }
+
+    /// The cell as it is written for a database, for comparing.
+    pub(crate) fn written(&self) -> Option<String> {
+        match self {
+            Self::Null | Self::Bytes => None,
+            Self::Integer(number) => Some(number.to_string()),
+            Self::Real(number) => Some(number.to_string()),
+            Self::Decimal(text) | Self::Time(text) | Self::Text(text) => {
+                Some(text.as_str().to_owned())
+            }
+        }
+    }
+
+    /// The day that it says, as YYYY-MM-DD: a time by itself, a text in a format. Nothing where it
+    /// is empty; the error says that it is no date.
+    pub(crate) fn day_or(&self, format: &DateFormat) -> Result<Option<String>, ()> {
+        let Some(text) = self.text() else {
+            return if *self == Self::Bytes { Err(()) } else { Ok(None) };
+        };
+        let day = match self {
+            Self::Time(time) => DateFormat::iso().read(time.get(..10).unwrap_or_default()),
+            _ => format.read(&text),
+        };
+        day.map(Some).ok_or(())
     }
 
     /// Whether a column that says "blocked" says so: anything but nothing and no. What is not
@@ -54,7 +83,9 @@ impl Cell {
                 let text = Zeroizing::new(text.trim().to_lowercase());
                 !matches!(text.as_str(), "" | "0" | "nein" | "false" | "n")
             }
-            Self::Integer(_) | Self::Bytes => true,
+            // 0.00
+            Self::Decimal(text) => text.parse() != Ok(0.0),
+            Self::Integer(_) | Self::Bytes | Self::Time(_) => true,
         }
     }
 }
@@ -81,7 +112,12 @@ impl Shape {
         let value = match (&self.codes, &self.date) {
             (Some(codes), _) => codes.get(text.as_str()).cloned().ok_or("it is not in `codes`")?,
             (None, Some(format)) => {
-                Value::String(format.read(&text).ok_or("it is not a date of its `date_format`")?)
+                let day = cell.day_or(format).ok().flatten();
+                Value::String(day.ok_or("it is not a date of its `date_format`")?)
+            }
+            (None, None) if self.schema.date && matches!(cell, Cell::Time(_)) => {
+                let day = cell.day_or(&DateFormat::iso()).ok().flatten();
+                Value::String(day.ok_or("it is not a date")?)
             }
             (None, None) => self.plain(cell, &text)?,
         };
@@ -96,6 +132,11 @@ impl Shape {
             (Kind::Number | Kind::Integer, Cell::Integer(number)) => Some(Value::from(*number)),
             (Kind::Number, Cell::Real(number)) => Number::from_f64(*number).map(Value::Number),
             (Kind::Integer, Cell::Real(number)) => whole(*number).map(Value::from),
+            // As an integer where nothing stands behind the point but zeros.
+            (Kind::Number | Kind::Integer, Cell::Decimal(_)) => {
+                let bare = text.split_once('.').map_or(text, |_| text.trim_end_matches('0'));
+                NumberFormat::Plain.read(bare.strip_suffix('.').unwrap_or(bare))
+            }
             (Kind::Number | Kind::Integer, _) => self.number.read(text),
             (Kind::Boolean, _) => truth(text).map(Value::Bool),
             (Kind::Array | Kind::Object, _) => serde_json::from_str(text).ok(),

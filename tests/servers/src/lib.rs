@@ -6,11 +6,13 @@
 
 #![allow(clippy::expect_used, reason = "only tests use it, and they end where it cannot go on")]
 
+mod mariadb;
 mod pgbouncer;
 mod place;
 mod postgres;
 mod process;
 
+pub use mariadb::MariaDb;
 pub use pgbouncer::PgBouncer;
 pub use place::free_port;
 pub use postgres::Postgres;

@@ -101,7 +101,12 @@ fn form_is_refused_with_its_line() {
     assert!(SourcesConfig::parse(CONFIG).is_ok());
     for (right, wrong, line, word) in [
         ("timeout_ms = 2000", "timeout = 2000", 6, "timeout"),
-        ("kind = \"sqlite\"", "kind = \"oracle\"", 4, "write one of `csv`, `sqlite`"),
+        (
+            "kind = \"sqlite\"",
+            "kind = \"oracle\"",
+            4,
+            "write one of `csv`, `mariadb`, `mysql`, `postgres`, `sqlite`",
+        ),
         ("kind = \"sqlite\"", "", 2, "kind"),
         ("kind = \"sqlite\"", "kind = 7", 4, "expected a string"),
         ("timeout_ms = 2000", "timeout_ms = \"2 s\"", 6, "expected u64"),

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: EUPL-1.2
 //! Configured registers against real files.
 
+mod backends;
+mod conformance;
 mod csv;
 mod mistakes;
 mod sqlite;
