@@ -171,8 +171,17 @@ impl Postgres {
     /// # Panics
     /// Where the statement fails.
     pub fn ask(&self, statement: &str) -> String {
+        self.ask_in("postgres", statement)
+    }
+
+    /// The same in another database.
+    ///
+    /// # Panics
+    /// Where the statement fails.
+    pub fn ask_in(&self, database: &str, statement: &str) -> String {
         let mut psql = self.psql();
-        psql.args(["-c", statement]);
+        psql.env("PGCLIENTENCODING", "UTF8");
+        psql.args(["--dbname", database, "-c", statement]);
         finish(psql)
     }
 

@@ -6,6 +6,7 @@
 
 use super::database::{Catalog, Column, Database, Failure, Statement, Table, Type, is_plain};
 use crate::{
+    dates::DateFormat,
     lookup::{CANDIDATES_MAX, MANY_MAX},
     plan::{Col, ManyPlan, ManyRows, Plan},
     values::Cell,
@@ -84,7 +85,10 @@ pub(super) fn people(
     let mut writer = Writer { database, table, binds: Vec::new() };
     let birth_column = plan.column_name(plan.matching.birth_date);
     let born = match table.column(birth_column)?.of {
-        Type::Date | Type::Moment => Some(born.to_owned()),
+        // There is no year 0 in a column of dates.
+        Type::Date | Type::Moment => {
+            DateFormat::iso().write(born).filter(|day| !day.starts_with("0000"))
+        }
         _ => plan.matching.birth_format.write(born),
     };
     let Some(born) = born else { return Ok(None) };

@@ -5,6 +5,7 @@ mod backends;
 mod conformance;
 mod csv;
 mod mistakes;
+mod servers;
 mod sqlite;
 
 use std::{
