@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: EUPL-1.2
 //! A register's file: sources and how they become evidence. Unknown keys are refused.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -12,6 +12,7 @@ use toml::{
 
 use crate::{
     kinds::{KINDS, Kind, Setup},
+    lines::Lines,
     mistake::choices,
 };
 
@@ -21,6 +22,7 @@ const TIMEOUT_DEFAULT_MS: u64 = 400;
 /// The configuration of one register, well formed but not yet checked against its sources.
 #[derive(Clone, Debug)]
 pub struct SourcesConfig {
+    pub(crate) lines: Lines,
     pub(crate) sources: Vec<SourceConfig>,
     pub(crate) evidence: Vec<EvidenceConfig>,
 }
@@ -60,7 +62,7 @@ impl SourcesConfig {
         // Each source is read by its own kind from the tree that still knows where all stands: an
         // enum tagged by `kind` would lose the lines.
         let mut table = DeTable::parse(text)?;
-        let whole = table.span();
+        let (whole, lines) = (table.span(), Lines::of(text, table.get_ref()));
         let Some(sources) = table.get_mut().remove("sources") else {
             return wrong(whole.start, "missing field `sources`");
         };
@@ -71,7 +73,7 @@ impl SourcesConfig {
         let sources = sources.into_iter().map(SourceConfig::read).collect::<Result<_, _>>()?;
         let rest = Spanned::new(whole, DeValue::Table(table.into_inner()));
         let Rest { evidence } = Rest::deserialize(ValueDeserializer::from(rest))?;
-        Ok(Self { sources, evidence })
+        Ok(Self { lines, sources, evidence })
     }
 
     /// Ids of the evidence types that it maps.
@@ -231,7 +233,19 @@ pub(crate) struct ColumnConfig {
     pub(crate) column: String,
     pub(crate) date_format: Option<String>,
     pub(crate) codes: Option<BTreeMap<String, Value>>,
+    pub(crate) codes_file: Option<CodesFile>,
     pub(crate) number_format: Option<String>,
+    pub(crate) default: Option<Value>,
+}
+
+/// A code list in a CSV file.
+#[derive(Clone, Debug)]
+pub(crate) struct CodesFile {
+    pub(crate) path: PathBuf,
+    /// The column that holds codes.
+    pub(crate) from: String,
+    /// The column that holds what they become.
+    pub(crate) to: String,
 }
 
 /// A list of objects.
@@ -258,7 +272,11 @@ struct FieldKeys {
     column: Option<String>,
     date_format: Option<String>,
     codes: Option<BTreeMap<String, Value>>,
+    codes_file: Option<PathBuf>,
+    codes_from: Option<String>,
+    codes_to: Option<String>,
     number_format: Option<String>,
+    default: Option<Value>,
     constant: Option<Value>,
     list: Option<String>,
     table: Option<String>,
@@ -272,25 +290,38 @@ impl TryFrom<FieldKeys> for FieldConfig {
     type Error = &'static str;
 
     fn try_from(keys: FieldKeys) -> Result<Self, Self::Error> {
-        let shapes =
-            [keys.date_format.is_some(), keys.codes.is_some(), keys.number_format.is_some()];
+        let shapes = [
+            keys.date_format.is_some(),
+            keys.codes.is_some(),
+            keys.codes_file.is_some(),
+            keys.number_format.is_some(),
+        ];
+        let listed = keys.codes_from.is_some() || keys.codes_to.is_some();
+        if listed && keys.codes_file.is_none() {
+            return Err("`codes_from` and `codes_to` name columns of a `codes_file`");
+        }
+        let shaped = keys.default.is_some() || shapes.contains(&true);
         let shapes = shapes.into_iter().filter(|given| *given).count();
         let joined = keys.key.is_some() || keys.parent.is_some() || keys.order_by.is_some();
         let many = joined || keys.columns.is_some();
         match (keys.column, keys.constant, keys.table, keys.list) {
             (Some(_), None, None, None) if shapes > 1 => {
-                Err("a column takes one of `date_format`, `codes`, `number_format`")
+                Err("a column takes one of `date_format`, `codes`, `codes_file`, `number_format`")
             }
             (Some(column), None, None, None) if !many => Ok(Self::Column(ColumnConfig {
                 column,
                 date_format: keys.date_format,
                 codes: keys.codes,
+                codes_file: keys.codes_file.map(|path| CodesFile {
+                    path,
+                    from: keys.codes_from.unwrap_or_else(|| "code".to_owned()),
+                    to: keys.codes_to.unwrap_or_else(|| "value".to_owned()),
+                }),
                 number_format: keys.number_format,
+                default: keys.default,
             })),
-            (None, Some(constant), None, None) if !many && shapes == 0 => {
-                Ok(Self::Constant(constant))
-            }
-            (None, None, Some(table), None) if shapes == 0 => {
+            (None, Some(constant), None, None) if !many && !shaped => Ok(Self::Constant(constant)),
+            (None, None, Some(table), None) if !shaped => {
                 match (keys.key, keys.parent, keys.columns) {
                     (Some(key), Some(parent), Some(columns)) => {
                         let from = ManyFrom::Table { table, key, parent, order_by: keys.order_by };
@@ -299,12 +330,12 @@ impl TryFrom<FieldKeys> for FieldConfig {
                     _ => Err("a field from another table needs `key`, `parent` and `columns`"),
                 }
             }
-            (None, None, None, Some(list)) if shapes == 0 && !joined => {
+            (None, None, None, Some(list)) if !shaped && !joined => {
                 let columns = keys.columns.ok_or("a field from a list needs `columns`")?;
                 Ok(Self::Many(ManyConfig { from: ManyFrom::List(list), columns }))
             }
-            _ => Err("a field is either `column` (with `date_format`, `codes` or \
-                      `number_format`), or `constant`, or `table` with `key`, `parent`, \
+            _ => Err("a field is either `column` (with `date_format`, `codes`, `codes_file` or \
+                      `number_format`, and `default`), or `constant`, or `table` with `key`, `parent`, \
                       `columns`, or `list` with `columns`"),
         }
     }

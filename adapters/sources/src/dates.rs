@@ -2,7 +2,8 @@
 //! Calendar dates as tables write them. Inside, a date is YYYY-MM-DD.
 //!
 //! A format has `%Y` (four digits), `%m` and `%d` (two digits each) or `%-m` and `%-d` (one or
-//! two), each once, and any other characters as they stand; `%%` is a percent sign. Years of two
+//! two), each once, and any other characters as they stand; `%%` is a percent sign, and `%*` at the
+//! end is whatever else stands there, such as a time of day. Years of two
 //! digits are refused: nobody could say which century is meant.
 
 use einmal_protocol::person::is_date;
@@ -15,9 +16,15 @@ pub(crate) struct DateFormat(Vec<Part>);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Part {
     Year,
-    Month { padded: bool },
-    Day { padded: bool },
+    Month {
+        padded: bool,
+    },
+    Day {
+        padded: bool,
+    },
     Literal(char),
+    /// Anything, at the end.
+    Rest,
 }
 
 impl DateFormat {
@@ -44,6 +51,7 @@ impl DateFormat {
                 (Some('m'), _) => Part::Month { padded: true },
                 (Some('d'), _) => Part::Day { padded: true },
                 (Some('%'), _) => Part::Literal('%'),
+                (Some('*'), None) => Part::Rest,
                 (Some('-'), Some('m')) => {
                     chars.next();
                     Part::Month { padded: false }
@@ -65,6 +73,11 @@ impl DateFormat {
         Ok(Self(parts))
     }
 
+    /// Whether it leaves open what stands behind the date.
+    pub(crate) fn is_cut(&self) -> bool {
+        self.0.contains(&Part::Rest)
+    }
+
     /// A date of this format as YYYY-MM-DD, or nothing if it is none.
     pub(crate) fn read(&self, text: &str) -> Option<String> {
         let (mut year, mut month, mut day) = (None, None, None);
@@ -77,6 +90,7 @@ impl DateFormat {
                 }
                 Part::Day { padded } => day = Some(digits(&mut rest, 1 + usize::from(*padded), 2)?),
                 Part::Literal(char) => rest = rest.strip_prefix(*char)?,
+                Part::Rest => rest = "",
             }
         }
         let iso = format!("{:04}-{:02}-{:02}", year?, month?, day?);
@@ -98,6 +112,7 @@ impl DateFormat {
                 Part::Day { padded: true } => out.push_str(day),
                 Part::Day { padded: false } => out.push_str(day.trim_start_matches('0')),
                 Part::Literal(char) => out.push(*char),
+                Part::Rest => return None,
             }
         }
         Some(out)
@@ -137,7 +152,23 @@ mod tests {
             assert_eq!(german.read(bad), None, "{bad}");
         }
         assert_eq!(german.write("1990-02-30"), None);
-        for bad in ["%d.%m.%y", "%d.%m", "%Y-%m-%d-%d", "", "%Y-%m-%d %H", "%", "%-Y"] {
+        let cut = DateFormat::parse("%d.%m.%Y%*").unwrap();
+        assert!(cut.is_cut() && !german.is_cut());
+        for text in ["28.02.1990", "28.02.1990 13:45", "28.02.1990T"] {
+            assert_eq!(cut.read(text).as_deref(), Some("1990-02-28"), "{text}");
+        }
+        assert_eq!((cut.read("28.02.199"), cut.write("1990-02-28")), (None, None));
+        for bad in [
+            "%*%d.%m.%Y",
+            "%d.%m.%Y%*x",
+            "%d.%m.%y",
+            "%d.%m",
+            "%Y-%m-%d-%d",
+            "",
+            "%Y-%m-%d %H",
+            "%",
+            "%-Y",
+        ] {
             assert!(DateFormat::parse(bad).is_err(), "{bad}");
         }
         assert_eq!(DateFormat::iso(), DateFormat::parse("%Y-%m-%d").unwrap());

@@ -10,11 +10,13 @@
 //! Sources are only read. Every query has bound parameters, a time limit and a row limit.
 //! Matching runs over all people, blocked or not (IDNrG § 6 (4), (5)).
 
+mod codes;
 mod config;
 mod csv_file;
 mod csv_table;
 mod dates;
 mod kinds;
+mod lines;
 mod lookup;
 mod mistake;
 mod names;

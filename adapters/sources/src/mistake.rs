@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: EUPL-1.2
 //! What is wrong with a configuration, in words that say where and what to write instead.
 
+use crate::lines::Lines;
+
 /// A mistake in a register's configuration, found at start.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{at}: {problem}; {instead}")]
+#[error("line {line}: {at}: {problem}; {instead}")]
 pub struct Mistake {
+    /// Line of the register's file, counted from 1.
+    pub line: usize,
     /// Key in the register's file, such as `evidence.birth-certificate.fields.sex`.
     pub at: String,
     /// What is wrong there.
@@ -24,11 +28,16 @@ impl Mistakes {
         problem: impl Into<String>,
         instead: impl Into<String>,
     ) {
-        self.0.push(Mistake { at: at.into(), problem: problem.into(), instead: instead.into() });
+        let (at, problem, instead) = (at.into(), problem.into(), instead.into());
+        self.0.push(Mistake { line: 1, at, problem, instead });
     }
 
     /// Ok if there were none.
-    pub(crate) fn result(self) -> Result<(), Vec<Mistake>> {
+    pub(crate) fn result(mut self, lines: &Lines) -> Result<(), Vec<Mistake>> {
+        for mistake in &mut self.0 {
+            mistake.line = lines.line(&mistake.at).unwrap_or(1);
+        }
+        self.0.sort_by_key(|mistake| mistake.line);
         if self.0.is_empty() { Ok(()) } else { Err(self.0) }
     }
 }

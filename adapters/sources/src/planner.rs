@@ -1,12 +1,16 @@
 // SPDX-License-Identifier: EUPL-1.2
 //! Checks a configuration against evidence types and real tables, and makes the plan.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
 
 use einmal_policy::rules_document::EvidenceType;
 use serde_json::Value;
 
 use crate::{
+    codes,
     config::{
         ColumnConfig, EvidenceConfig, FieldConfig, ManyConfig, ManyFrom, MatchConfig, SubjectConfig,
     },
@@ -22,6 +26,7 @@ use crate::{
 /// The columns of one table that a plan reads.
 struct Columns<'a> {
     naming: &'static Naming,
+    folder: &'a Path,
     known: Option<&'a [String]>,
     names: Vec<String>,
 }
@@ -60,9 +65,11 @@ impl Columns<'_> {
 
 /// A source as the planner sees it.
 #[derive(Clone, Copy)]
-struct Ground<'a> {
-    naming: &'static Naming,
-    listing: &'a Listing,
+pub(crate) struct Ground<'a> {
+    pub(crate) naming: &'static Naming,
+    pub(crate) listing: &'a Listing,
+    /// Code lists are seen from here.
+    pub(crate) folder: &'a Path,
 }
 
 impl<'a> Ground<'a> {
@@ -77,18 +84,18 @@ impl<'a> Ground<'a> {
 
     /// To read from one of its tables.
     fn columns(&self, table: &str) -> Columns<'a> {
-        Columns { naming: self.naming, known: self.table(table), names: Vec::new() }
+        let (naming, folder) = (self.naming, self.folder);
+        Columns { naming, folder, known: self.table(table), names: Vec::new() }
     }
 }
 
 /// Plans one evidence type. The plan is of use only if there were no mistakes.
 pub(crate) fn plan(
     config: &EvidenceConfig,
-    (naming, listing): (&'static Naming, &Listing),
+    ground: Ground<'_>,
     evidence_type: &EvidenceType,
     mistakes: &mut Mistakes,
 ) -> Plan {
-    let ground = Ground { naming, listing };
     let at = format!("evidence.{}", config.evidence_type);
     let table = table(config, ground, &at, mistakes);
     let mut columns = ground.columns(&table);
@@ -199,7 +206,13 @@ fn matching(
         );
     }
     let birth_format = config.birth_date_format.as_ref().map_or_else(DateFormat::iso, |format| {
-        date_format(format, &format!("{at}.birth_date_format"), mistakes)
+        let at = format!("{at}.birth_date_format");
+        let read = date_format(format, &at, mistakes);
+        if read.is_cut() {
+            let problem = "people are looked up by this date, so nothing may be left open";
+            mistakes.add(at, problem, "leave `%*` out; make a view, or a column of type DATE");
+        }
+        read
     });
     MatchColumns { idnr, family_name, given_names, birth_date, birth_format, postcode, place }
 }
@@ -316,7 +329,8 @@ fn part(
     match config {
         FieldConfig::Column(column) => {
             let col = columns.col(&format!("{at}.column"), &column.column, mistakes);
-            Some(Part::Column(col, Box::new(shape(column, schema, at, mistakes))))
+            let shape = shape(column, schema, at, columns.folder, mistakes);
+            Some(Part::Column(col, Box::new(shape)))
         }
         FieldConfig::Constant(value) => {
             check_value(value, &schema, &format!("{at}.constant"), mistakes);
@@ -336,7 +350,13 @@ fn check_value(value: &Value, schema: &Schema, at: &str, mistakes: &mut Mistakes
     }
 }
 
-fn shape(config: &ColumnConfig, schema: Schema, at: &str, mistakes: &mut Mistakes) -> Shape {
+fn shape(
+    config: &ColumnConfig,
+    schema: Schema,
+    at: &str,
+    folder: &Path,
+    mistakes: &mut Mistakes,
+) -> Shape {
     let date = config.date_format.as_ref().map(|format| {
         let at = format!("{at}.date_format");
         if schema.kind != Kind::String {
@@ -361,7 +381,26 @@ fn shape(config: &ColumnConfig, schema: Schema, at: &str, mistakes: &mut Mistake
     if config.codes.as_ref().is_some_and(BTreeMap::is_empty) {
         mistakes.add(format!("{at}.codes"), "it is empty", "list the codes, or leave it out");
     }
-    Shape { schema, date, number: number.unwrap_or_default(), codes: config.codes.clone() }
+    if let Some(default) = &config.default {
+        check_value(default, &schema, &format!("{at}.default"), mistakes);
+    }
+    let mut shape = Shape {
+        schema,
+        date,
+        number: number.unwrap_or_default(),
+        codes: config.codes.clone(),
+        default: config.default.clone(),
+    };
+    if let Some(file) = &config.codes_file {
+        match codes::read(file, folder, &shape) {
+            Ok(codes) => shape.codes = Some(codes),
+            Err(problem) => {
+                let problem = format!("`{}`: {problem}", file.path.display());
+                mistakes.add(format!("{at}.codes_file"), problem, "mend the file, or name another");
+            }
+        }
+    }
+    shape
 }
 
 fn many_plan(
@@ -411,7 +450,9 @@ fn many_plan(
             inner
         }
         // What the entries of a list have is known only when there are some.
-        ManyFrom::List(_) => Columns { naming, known: None, names: Vec::new() },
+        ManyFrom::List(_) => {
+            Columns { naming, folder: ground.folder, known: None, names: Vec::new() }
+        }
     };
     let mut parts = BTreeMap::new();
     for (name, part_config) in &config.columns {

@@ -17,7 +17,7 @@ use crate::{
     lookup::{self, Wanted},
     mistake::{Mistake, Mistakes, choices},
     plan::Plan,
-    planner,
+    planner::{self, Ground},
 };
 
 /// Longer than this no exchange can wait for a register.
@@ -57,8 +57,8 @@ impl ConfiguredRegister {
     ) -> Result<Self, Vec<Mistake>> {
         let mut mistakes = Mistakes::default();
         let (mut sources, grounds) = open_sources(config, folder, &mut mistakes).await;
-        let plans = plan_all(config, &grounds, types, &mut mistakes);
-        mistakes.result()?;
+        let plans = plan_all(config, (&grounds, folder), types, &mut mistakes);
+        mistakes.result(&config.lines)?;
 
         let mut mistakes = Mistakes::default();
         for (name, opened) in &mut sources {
@@ -67,7 +67,7 @@ impl ConfiguredRegister {
             let mut spot = Spot { name, folder, timeout, mistakes: &mut mistakes };
             opened.source.ready(&own, &mut spot).await;
         }
-        mistakes.result()?;
+        mistakes.result(&config.lines)?;
         tracing::info!(sources = sources.len(), evidence_types = plans.len(), "register is open");
         Ok(Self { sources, plans })
     }
@@ -137,7 +137,7 @@ fn tables<'a>(source: &SourceConfig, all: &'a SourcesConfig) -> Vec<&'a str> {
 
 fn plan_all(
     config: &SourcesConfig,
-    grounds: &Grounds,
+    (grounds, folder): (&Grounds, &Path),
     types: &[EvidenceType],
     mistakes: &mut Mistakes,
 ) -> BTreeMap<String, Plan> {
@@ -163,7 +163,8 @@ fn plan_all(
             mistakes.add(format!("{at}.source"), problem, format!("write one of {names}"));
         }
         if let (Some(evidence_type), Some((naming, listing))) = (evidence_type, ground) {
-            let plan = planner::plan(evidence, (naming, listing), evidence_type, mistakes);
+            let ground = Ground { naming, listing, folder };
+            let plan = planner::plan(evidence, ground, evidence_type, mistakes);
             plans.insert(id.clone(), plan);
         }
     }

@@ -97,6 +97,8 @@ pub(crate) struct Shape {
     pub(crate) date: Option<DateFormat>,
     pub(crate) number: NumberFormat,
     pub(crate) codes: Option<BTreeMap<String, Value>>,
+    /// What an empty cell says; without it, nothing.
+    pub(crate) default: Option<Value>,
 }
 
 impl Shape {
@@ -105,7 +107,7 @@ impl Shape {
         if *cell == Cell::Bytes {
             return Err("it holds bytes that are no text");
         }
-        let Some(text) = cell.text() else { return Ok(None) };
+        let Some(text) = cell.text() else { return Ok(self.default.clone()) };
         if text.len() > TEXT_MAX {
             return Err("it is longer than 65536 bytes");
         }
@@ -123,6 +125,13 @@ impl Shape {
         };
         self.schema.fits(&value)?;
         Ok(Some(value))
+    }
+
+    /// A value written as text, without codes and formats.
+    pub(crate) fn written(&self, text: &str) -> Result<Value, &'static str> {
+        let value = self.plain(&Cell::Null, text)?;
+        self.schema.fits(&value)?;
+        Ok(value)
     }
 
     fn plain(&self, cell: &Cell, text: &str) -> Result<Value, &'static str> {
@@ -168,7 +177,7 @@ mod tests {
 
     fn shape(schema: Value) -> Shape {
         let schema = Schema::parse(&schema).unwrap();
-        Shape { schema, date: None, number: NumberFormat::Plain, codes: None }
+        Shape { schema, date: None, number: NumberFormat::Plain, codes: None, default: None }
     }
 
     fn text(text: &str) -> Cell {

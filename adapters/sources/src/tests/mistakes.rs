@@ -14,13 +14,23 @@ async fn each_mistake_is_named() {
     run(&folder.path("standesamt.db"), sql).await;
     std::fs::write(folder.path("text.db"), "this is no database, only a text of some length")
         .unwrap();
+    let mut headings = 0;
     for (right, wrong, at) in WRONG {
         assert!(CONFIG.contains(right), "{right}");
         let config = CONFIG.replacen(right, wrong, 1);
         let mistakes = folder.open(&config).await.expect_err(wrong);
-        assert!(mistakes.iter().any(|mistake| mistake.at == *at), "{wrong}: {mistakes:?}");
+        let mistake = mistakes.iter().find(|mistake| mistake.at == *at);
+        let mistake = mistake.unwrap_or_else(|| panic!("{wrong}: {mistakes:?}"));
+        // It is where the wrong text stands; what is missing, at the heading of where it should.
+        let before = CONFIG.split_once(right).unwrap().0;
+        let lines = before.lines().count().max(1)..=before.lines().count() + wrong.lines().count();
+        let line = config.lines().nth(mistake.line - 1).unwrap();
+        let heading = line.starts_with('[');
+        assert!(lines.contains(&mistake.line) || heading, "{wrong}: {mistake}");
+        headings += u32::from(heading);
         assert!(mistakes.iter().all(|mistake| !mistake.instead.is_empty()));
     }
+    assert!(headings < 12, "{headings}");
     let twice = CONFIG.replace("sperrvermerk", "sperr").replace("gehalt", "lohn");
     assert_eq!(folder.open(&twice).await.unwrap_err().len(), 2);
 }
@@ -89,6 +99,21 @@ const WRONG: &[(&str, &str, &str)] = &[
     ("key = \"person_id\"", "key = \"pid\"", "evidence.income.fields.months.key"),
     ("parent = \"id\"", "parent = \"pid\"", "evidence.income.fields.months.parent"),
     ("order_by = \"monat\"", "order_by = \"m\"", "evidence.income.fields.months.order_by"),
+    (
+        "birth_date_format = \"%d.%m.%Y\"",
+        "birth_date_format = \"%d.%m.%Y%*\"",
+        "evidence.birth-certificate.match.birth_date_format",
+    ),
+    (
+        "{ column = \"gewicht\" }",
+        "{ column = \"gewicht\", default = \"viel\" }",
+        "evidence.birth-certificate.fields.weight.default",
+    ),
+    (
+        "codes = { m = \"male\", w = \"female\" }",
+        "codes_file = \"none.csv\"",
+        "evidence.birth-certificate.fields.sex.codes_file",
+    ),
     ("currency =", "coin =", "evidence.income.fields.months.columns.coin"),
     ("\nmonth = {", "\nmonth2 = {", "evidence.income.fields.months.columns.month"),
 ];
@@ -123,6 +148,8 @@ fn form_is_refused_with_its_line() {
         ("{ column = \"name\" }", "{ column = \"name\", constant = 1 }", 36, "either"),
         ("{ column = \"name\" }", "{ table = \"name\" }", 36, "parent"),
         ("{ column = \"name\" }", "{ list = \"/name\" }", 36, "columns"),
+        ("{ column = \"name\" }", "{ column = \"name\", codes_to = \"x\" }", 36, "codes_file"),
+        ("{ column = \"name\" }", "{ constant = \"name\", default = 1 }", 36, "either"),
         ("type = \"income\"", "", 43, "type"),
     ] {
         assert!(CONFIG.contains(right), "{right}");
@@ -133,4 +160,61 @@ fn form_is_refused_with_its_line() {
     }
     let long = "#".repeat(1024 * 1024 + 1);
     assert_eq!(SourcesConfig::parse(&long).err(), Some(ConfigError::TooLong));
+}
+
+#[tokio::test]
+async fn code_lists_in_files() {
+    let folder = folder().await;
+    let write = |text: &str| std::fs::write(folder.path("codes.csv"), text).unwrap();
+    let config = CONFIG.replace(
+        "codes = { m = \"male\", w = \"female\" }",
+        "codes_file = \"codes.csv\", codes_from = \"Kürzel\", codes_to = \"sex\"",
+    );
+    for (list, problem) in [
+        ("Kürzel;sex\nm;male\nw;weiblich\n", "line 3: it is not one of the values"),
+        ("Kürzel;sex\nm;male\nm;female\n", "line 3: the code `m` has another value above"),
+        ("Kürzel;sex\nm;male\nw\n", "line 3: it has more or fewer columns"),
+        ("Kürzel;sex\n;male\n", "line 2: a code or its value is empty"),
+        ("Kürzel;Geschlecht\nm;male\n", "line 1: there is no column `sex`"),
+        ("Kürzel;sex;sex\nm;male;male\n", "line 1: there are two columns `sex`"),
+        ("Kürzel;sex\n", "it has no codes"),
+        ("Kürzel\nm\n", "line 1: it has no `;`"),
+        ("", "line 1"),
+    ] {
+        write(list);
+        let mistakes = folder.open(&config).await.expect_err(list);
+        let text = mistakes[0].to_string();
+        assert!(text.contains(problem) && text.starts_with("line "), "{text}");
+        assert!(text.contains("fields.sex.codes_file: `codes.csv`"), "{text}");
+    }
+    write("\u{feff}Stand,sex,Kürzel\n2024,\"male\",m\n2024,female,w\n2024,female,w\n");
+    let register = folder.open(&config).await.unwrap();
+    let anna = by_idnr(ANNA, "1990-02-28");
+    let anna = found(&register, "birth-certificate", &["sex"], anna).await;
+    assert_eq!(values(&anna), json!({ "sex": "female" }));
+}
+
+#[tokio::test]
+async fn defaults_only_where_they_are_written_and_times_cut_to_dates() {
+    let folder = folder().await;
+    let bernd = || by_idnr(BERND, "1980-01-01");
+    let fields = &["weight", "birth_date"];
+    let register = folder.open(CONFIG).await.unwrap();
+    let without = found(&register, "birth-certificate", fields, bernd()).await;
+    assert_eq!(values(&without), json!({ "birth_date": "1980-01-01" }));
+    let sql = "ALTER TABLE births ADD COLUMN stand; UPDATE births SET stand = '02.03.2024 23:59'";
+    run(&folder.path("standesamt.db"), sql).await;
+    let config = CONFIG
+        .replace("{ column = \"gewicht\" }", "{ column = \"gewicht\", default = 0 }")
+        .replace(
+            "{ column = \"geburtsdatum\", date_format = \"%d.%m.%Y\" }",
+            "{ column = \"stand\", date_format = \"%d.%m.%Y%*\" }",
+        );
+    let register = folder.open(&config).await.unwrap();
+    let with = found(&register, "birth-certificate", fields, bernd()).await;
+    assert_eq!(values(&with), json!({ "birth_date": "2024-03-02", "weight": 0 }));
+    // A value that is there is never replaced.
+    let anna = by_idnr(ANNA, "1990-02-28");
+    let anna = found(&register, "birth-certificate", &["weight"], anna).await;
+    assert_eq!(values(&anna), json!({ "weight": 3200 }));
 }
