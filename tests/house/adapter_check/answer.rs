@@ -92,7 +92,7 @@ pub(crate) async fn commit(
         earliest = Duration::ZERO;
     }
     if node.has(Flaw::FoundIsSlower) && said == Outcome::Found {
-        earliest += Duration::from_millis(15);
+        earliest += Duration::from_millis(60);
     }
     tokio::time::sleep_until(began + earliest).await;
     Ok(committed)
