@@ -121,6 +121,7 @@ fn sample_configurations_decode() {
     einmal_protocol::note::LedgerKey::parse(&witness.logs[0].vkey).unwrap();
     einmal_adapters::SourcesConfig::parse(&sample("register-example.toml")).unwrap();
     einmal_adapter_check::Questions::parse(&sample("check-question.toml")).unwrap();
+    einmal_adapters::SourcesConfig::parse(&sample("register-server.toml")).unwrap();
 }
 
 #[test]

@@ -6,6 +6,7 @@
 //! statement fails as if they had changed: then the lookup is tried once more.
 
 mod database;
+mod grants;
 mod mysql;
 mod pool;
 mod postgres;

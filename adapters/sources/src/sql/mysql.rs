@@ -18,6 +18,7 @@ use super::{
         CELL_MAX, Catalog, Column, Database, Failure, Objection, Session, Sink, Statement, Table,
         Type, check_name, is_number, pour, text_cell, texts,
     },
+    grants::{Grant, role},
     pool::{Held, Pool},
     server::{CATALOG_LASTS, CONNECTION_AGE, Server, ServerKeys},
 };
@@ -174,42 +175,25 @@ impl Database for MysqlDatabase {
         session: &mut dyn Session,
         tables: &[String],
     ) -> Result<Vec<Objection>, Failure> {
-        let sql = "SELECT CAST(CURRENT_USER() AS CHAR), CAST(DATABASE() AS CHAR)";
-        let rows = texts(session, &Statement::of_texts(sql, &[], 2)).await?;
-        let Some([user, database]) = rows.first().and_then(|row| row.first_chunk()) else {
-            return Ok(Vec::new());
-        };
-        let (name, host) = user.rsplit_once('@').unwrap_or((user, "%"));
-        let account = format!("'{name}'@'{host}'");
-        let writing = "('INSERT','UPDATE','DELETE','DROP','ALTER','CREATE','TRIGGER')";
+        let database = Statement::of_texts("SELECT CAST(DATABASE() AS CHAR)", &[], 1);
+        let database = texts(session, &database).await?.into_iter().flatten().next();
+        let database = database.unwrap_or_default();
+        let mut lines = grants(session, "SHOW GRANTS").await?;
+        // MySQL names roles only; MariaDB shows what the one in force may do.
+        let roles: Vec<&str> = lines.iter().filter_map(|line| role(line)).collect();
+        if !roles.is_empty() {
+            let using = format!("SHOW GRANTS FOR CURRENT_USER() USING {}", roles.join(", "));
+            lines = grants(session, &using).await?;
+        }
         let mut objections = Vec::new();
-        for table in tables {
-            let sql = format!(
-                "SELECT 'all databases' FROM information_schema.USER_PRIVILEGES \
-                 WHERE {WHO} AND PRIVILEGE_TYPE IN {writing} UNION \
-                 SELECT 'the database' FROM information_schema.SCHEMA_PRIVILEGES \
-                 WHERE {WHO} AND DATABASE() LIKE TABLE_SCHEMA AND PRIVILEGE_TYPE IN {writing} UNION \
-                 SELECT 'the table' FROM information_schema.TABLE_PRIVILEGES \
-                 WHERE {WHO} AND TABLE_SCHEMA = DATABASE() AND TABLE_NAME = ? \
-                 AND PRIVILEGE_TYPE IN {writing} UNION \
-                 SELECT 'the table' FROM information_schema.COLUMN_PRIVILEGES \
-                 WHERE {WHO} AND TABLE_SCHEMA = DATABASE() AND TABLE_NAME = ? \
-                 AND PRIVILEGE_TYPE IN {writing}"
-            );
-            let who = account.as_str();
-            let binds = [who, who, who, table, who, table];
-            let rows = texts(session, &Statement::of_texts(sql, &binds, 1)).await?;
-            for granted in rows.iter().flatten() {
-                let on = match granted.as_str() {
-                    "all databases" => "*.*".to_owned(),
-                    "the database" => format!("`{database}`.*"),
-                    _ => format!("`{database}`.`{table}`"),
-                };
+        for grant in lines.iter().filter_map(|line| Grant::read(line)).filter(Grant::writes) {
+            for table in tables.iter().filter(|table| grant.is_about(&database, table)) {
+                let Grant { on, to, .. } = grant;
                 objections.push(Objection {
-                    problem: format!("the account {account} may write to `{table}`"),
+                    problem: format!("the account may write to `{table}`, as {to}"),
                     instead: format!(
-                        "run: REVOKE ALL PRIVILEGES ON {on} FROM {account}; \
-                         GRANT SELECT ON `{database}`.`{table}` TO {account}"
+                        "run: REVOKE ALL PRIVILEGES ON {on} FROM {to}; \
+                         GRANT SELECT ON `{database}`.`{table}` TO {to}"
                     ),
                 });
             }
@@ -268,9 +252,6 @@ impl Database for MysqlDatabase {
     }
 }
 
-/// The account itself, and the role that it has switched to.
-const WHO: &str = "(GRANTEE = ? OR GRANTEE LIKE CONCAT('''', CURRENT_ROLE(), '''@%'))";
-
 /// A column from its name and its type's name.
 fn column(row: Vec<String>) -> Option<Column> {
     let [name, kind] = <[String; 2]>::try_from(row).ok()?;
@@ -287,6 +268,11 @@ fn column(row: Vec<String>) -> Option<Column> {
         _ => Type::Text,
     };
     Some(Column { name, of, cast: String::new() })
+}
+
+async fn grants(session: &mut dyn Session, sql: &str) -> Result<Vec<String>, Failure> {
+    let rows = texts(session, &Statement::of_texts(sql, &[], 1)).await?;
+    Ok(rows.into_iter().flatten().collect())
 }
 
 struct MysqlSession {

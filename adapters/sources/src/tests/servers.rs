@@ -72,6 +72,19 @@ async fn accounts_that_may_write_are_refused() {
         assert!(refused.contains("REVOKE") && refused.contains("einmal_reader"), "{refused}");
         backend.sql(&advice(&refused)).await;
         assert_eq!(open("einmal_reader").await, "");
+        // By a role is no less than by itself.
+        if let Backend::MariaDb(..) = &backend {
+            backend
+                .sql(
+                    "CREATE ROLE writer; GRANT INSERT ON test.person TO writer; \
+                     GRANT writer TO einmal_reader@'127.0.0.1'; \
+                     SET DEFAULT ROLE writer FOR einmal_reader@'127.0.0.1'",
+                )
+                .await;
+            let refused = open("einmal_reader").await;
+            assert!(refused.contains("may write to `person`"), "{refused}");
+            backend.sql("DROP ROLE writer").await;
+        }
         // Nor one that may not read.
         backend.sql(&format!("REVOKE SELECT ON pay FROM {reader}")).await;
         let refused = open("einmal_reader").await;
@@ -360,4 +373,51 @@ async fn tls_is_a_must_unless_the_server_is_here() {
     server.restart_with(&[("ssl", "off")]);
     let refused = mistake(&folder, &config(&trusting, "t", NAME)).await;
     assert!(refused.contains("TLS"), "{refused}");
+}
+
+/// The sample for servers, with the tables that belong to it, as a new operator would try it.
+#[tokio::test]
+async fn the_sample_works() {
+    let (Some(postgres), Some(mariadb)) = (Postgres::start(), MariaDb::start()) else { return };
+    let deploy = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy");
+    let read = |name: &str| std::fs::read_to_string(deploy.join(name)).unwrap();
+    let tables = read("config/register-server.sql");
+    postgres.ask(&tables);
+    postgres.ask("CREATE ROLE einmal_reader LOGIN; GRANT SELECT ON resident TO einmal_reader");
+    mariadb.ask(&tables);
+    mariadb.ask(
+        "CREATE USER einmal_reader@'127.0.0.1' IDENTIFIED BY 'geheim'; \
+         GRANT SELECT ON test.benefit TO einmal_reader@'127.0.0.1'",
+    );
+    let sample = read("config/register-server.toml")
+        .replace("db.example:5432/residents", &format!("127.0.0.1:{}/postgres", postgres.port()))
+        .replace("authorities = \"database-ca.pem\"", "")
+        .replace("3306", &mariadb.port().to_string())
+        .replace("database = \"maternity\"", "database = \"test\"")
+        .replace("_ms = 400", "_ms = 4000");
+    let folder = Folder::new();
+    std::fs::write(folder.path("municipalities.csv"), read("config/municipalities.csv")).unwrap();
+    for name in ["residents.password", "maternity.password"] {
+        use std::os::unix::fs::PermissionsExt;
+        std::fs::write(folder.path(name), "geheim\n").unwrap();
+        let private = std::fs::Permissions::from_mode(0o600);
+        std::fs::set_permissions(folder.path(name), private).unwrap();
+    }
+    #[derive(serde::Deserialize)]
+    struct Rules {
+        evidence_types: Vec<EvidenceType>,
+    }
+    let types: Rules = toml::from_str(&read("rules/evidence-types.toml")).unwrap();
+    let config = SourcesConfig::parse(&sample).unwrap();
+    let register = ConfiguredRegister::open(&config, &folder.0, &types.evidence_types);
+    let register = register.await.unwrap();
+    let fields = &["moved_in", "municipality_key", "place", "postcode"];
+    let anna = found(&register, "residence-registration", fields, by_idnr(ANNA, DAY)).await;
+    let expected = json!({ "moved_in": "2021-04-01", "municipality_key": "04011000",
+        "place": "Bremen", "postcode": "28195" });
+    assert_eq!(values(&anna), expected);
+    let fields = &["benefit_from", "daily_amount", "total_amount"];
+    let anna = found(&register, "maternity-benefit", fields, by_idnr(ANNA, DAY)).await;
+    let expected = json!({ "benefit_from": "2024-03-01", "daily_amount": 13, "total_amount": 0 });
+    assert_eq!(values(&anna), expected);
 }
