@@ -35,6 +35,8 @@ pub mod payload_type {
     pub const DENY: &str = "application/vnd.einmal.deny.v1+json";
     /// What the newest documents are.
     pub const FRESHNESS: &str = "application/vnd.einmal.freshness.v1+json";
+    /// The day keys of a register's data-protection officer.
+    pub const OFFICER_KEYS: &str = "application/vnd.einmal.officer-keys.v1+proto";
 }
 
 /// At most this many signatures are looked at.

@@ -35,6 +35,9 @@ pub enum SealKind {
     UseRecord,
     /// A record that is kept longer, for a data-protection officer.
     HeldRecord,
+    /// Who an exchange in a register's journal was about, for the register's data-protection
+    /// officer.
+    JournalRecord,
 }
 
 impl SealKind {
@@ -46,6 +49,7 @@ impl SealKind {
             Self::AskedRecord => b"einmal asked-record v1",
             Self::UseRecord => b"einmal use-record v1",
             Self::HeldRecord => b"einmal held-record v1",
+            Self::JournalRecord => b"einmal journal-record v1",
         }
     }
 }

@@ -36,6 +36,21 @@ pub fn day_to_iso(day: u32) -> String {
     format!("{year:04}-{month:02}-{day:02}")
 }
 
+/// Reads a day written as YYYY-MM-DD, from 1970 on.
+pub fn parse_day(text: &str) -> Option<u32> {
+    let mut parts = text.split('-').map(|part| part.parse::<u64>().ok());
+    let (year, month, day) = (parts.next()??, parts.next()??, parts.next()??);
+    if !(1970..10_000).contains(&year) || !(1..=12).contains(&month) || !(1..=31).contains(&day) {
+        return None;
+    }
+    // Years begin in March, so that the leap day is the last.
+    let year = if month <= 2 { year - 1 } else { year };
+    let of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
+    let days = year * 365 + year / 4 - year / 100 + year / 400 + of_year;
+    let day = u32::try_from(days.checked_sub(719_468)?).ok()?;
+    (day_to_iso(day) == text).then_some(day)
+}
+
 /// A time as ISO 8601 with milliseconds, UTC.
 pub fn to_iso(ms: u64) -> String {
     let of_day = ms % DAY_MS;
@@ -59,6 +74,16 @@ mod tests {
         assert_eq!(day_to_iso(11_016), "2000-02-29");
         assert_eq!(day_to_iso(20_779), "2026-11-22");
         assert_eq!(to_iso(20_779 * DAY_MS + 3_723_004), "2026-11-22T01:02:03.004Z");
+    }
+
+    #[test]
+    fn days_are_read_as_they_are_written() {
+        for day in (0..60_000).chain([2_932_896]) {
+            assert_eq!(parse_day(&day_to_iso(day)), Some(day));
+        }
+        for wrong in ["", "2026-02-29", "2026-2-3", "2026-13-01", "26-01-01", "2026-01-01-1", "a"] {
+            assert_eq!(parse_day(wrong), None, "{wrong}");
+        }
     }
 
     #[test]

@@ -27,6 +27,7 @@ use crate::{
     bulkhead::{Bulkhead, RegisterLimits, RegisterState, Threads},
     certificate,
     counted::{Count, Counts},
+    journal::{self, Journal, JournalError, JournalSetup, JournalStatus},
     node::Node,
     register::Register,
     replay::{Orphans, Revealed},
@@ -70,6 +71,9 @@ pub struct RegisterSetup {
     pub register: Arc<dyn Register>,
     /// What it may take of this adapter.
     pub limits: RegisterLimits,
+    /// Where each exchange is journalled before its answer leaves; nothing where the register's
+    /// own system does that.
+    pub journal: Option<JournalSetup>,
 }
 
 /// What all exchanges of one adapter share.
@@ -132,8 +136,9 @@ pub async fn start(
     let cards = Cards::open(&setup.state.join("cards"), &directory, now_ms)?;
     let limits = registers.iter().map(|register| register.limits.clone());
     let threads = Threads::new(limits, setup.credits).map_err(StartError::Threads)?;
+    let clock = setup.clock;
     let mut nodes = HashMap::new();
-    for RegisterSetup { id, identity, register, limits } in registers {
+    for RegisterSetup { id, identity, register, limits, journal } in registers {
         let entry =
             directory.register(&id).ok_or_else(|| StartError::NotInDirectory(id.clone()))?;
         if !entry.keys.contains(identity.public()) {
@@ -142,13 +147,16 @@ pub async fn start(
         let sealing = (setup.replicated, now_ms);
         let sealing = SealingKeys::open(&setup.state, &id, &identity, sealing)?;
         let bulkhead = Bulkhead::new(&id, &limits, setup.credits, threads.handle());
-        let node = Node::new(id.clone(), (identity, register), bulkhead, sealing);
+        let journal = journal.map(|setup| Journal::open(&setup, &id, &clock)).transpose().map_err(
+            |error| StartError::Journal { register: id.clone(), error: Box::new(error) },
+        )?;
+        let node = Node::new(id.clone(), (identity, register), (bulkhead, journal), sealing);
         nodes.insert(id, Arc::new(node));
     }
     let parts = parts(&nodes)?;
     let (tls, tls_held) = watch::channel(setup.tls);
     let shared = Arc::new(Shared {
-        clock: setup.clock,
+        clock,
         trust,
         cards,
         seen,
@@ -168,6 +176,7 @@ pub async fn start(
     let mut tasks = JoinSet::new();
     tasks.spawn(certificate::follow(tls, stop.clone()));
     tasks.spawn(daily(Arc::clone(&shared), stop.clone()));
+    tasks.spawn(journal::tend(Arc::clone(&shared), stop.clone()));
     tasks.spawn(streams::follow(Arc::clone(&shared), parts, stop.clone()));
     Ok(Adapter { shared, stop, tasks })
 }
@@ -250,9 +259,20 @@ impl Adapter {
             tracing::warn!("a broker keeps a stream open; it is cut");
             self.tasks.shutdown().await;
         }
+        for journal in self.shared.nodes.values().filter_map(|node| node.journal.as_ref()) {
+            journal.close().await;
+        }
         if let Err(error) = self.shared.seen.save() {
             tracing::error!(%error, "the last checkpoint cannot be kept");
         }
+    }
+
+    /// How the registers' journals are, by register.
+    pub fn journals(&self) -> Vec<JournalStatus> {
+        let journals = self.shared.nodes.values().filter_map(|node| node.journal.as_ref());
+        let mut all: Vec<JournalStatus> = journals.map(Journal::status).collect();
+        all.sort_by(|one, other| one.register.cmp(&other.register));
+        all
     }
 }
 
@@ -289,6 +309,14 @@ pub enum StartError {
     /// No randomness.
     #[error(transparent)]
     Random(#[from] NoRandomness),
+    /// A journal.
+    #[error("the journal of `{register}`: {error}")]
+    Journal {
+        /// Whose.
+        register: String,
+        /// Why.
+        error: Box<JournalError>,
+    },
     /// A sealing key.
     #[error(transparent)]
     Seal(#[from] SealError),

@@ -27,6 +27,21 @@ impl Said {
     pub(crate) fn nothing(outcome: Outcome, subject: Subject) -> Self {
         Self { outcome, values: Vec::new(), subjects: vec![subject] }
     }
+
+    /// What is said.
+    pub(crate) fn outcome(&self) -> Outcome {
+        self.outcome
+    }
+
+    /// Whose access records are written.
+    pub(crate) fn subjects(&self) -> &[Subject] {
+        &self.subjects
+    }
+
+    /// The fields that leave.
+    pub(crate) fn fields(&self) -> Vec<String> {
+        self.values.iter().map(|value| value.field.clone()).collect()
+    }
 }
 
 /// "No such person", "no data" and "blocked" are one value; an ambiguous match transmits nothing.

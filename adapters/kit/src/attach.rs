@@ -18,6 +18,7 @@ use einmal_protocol::{
         attach_request::Message as ToBrokerMessage, attach_response as from_broker,
         register_service_client::RegisterServiceClient,
     },
+    wire::v1::Receipt,
 };
 use tokio::{
     sync::oneshot,
@@ -58,7 +59,7 @@ pub(crate) struct ToBroker {
 /// An exchange that has committed and waits for its proof.
 struct Pending {
     leaf: Leaf,
-    proven: oneshot::Sender<Proven>,
+    proven: oneshot::Sender<(Proven, Receipt)>,
     _counted: Counted,
 }
 
@@ -80,7 +81,7 @@ impl ToBroker {
         exchange: u64,
         leaf: Leaf,
         counted: Counted,
-    ) -> oneshot::Receiver<Proven> {
+    ) -> oneshot::Receiver<(Proven, Receipt)> {
         let (sender, proven) = oneshot::channel();
         self.pending().insert(exchange, Pending { leaf, proven: sender, _counted: counted });
         proven
@@ -294,7 +295,7 @@ impl Stream {
                 receipt::verify(&receipt, pending.leaf, &ledger.key, seen).map(|proven| {
                     let checkpoint = proven.checkpoint().clone();
                     // The exchange may have been cancelled meanwhile.
-                    let _ = pending.proven.send(proven);
+                    let _ = pending.proven.send((proven, receipt.clone()));
                     checkpoint
                 })
             }

@@ -21,7 +21,7 @@ use einmal_protocol::{
     time::day_of,
     wire::{
         register::v1::{Commit, Decline, Open, attach_request::Message},
-        v1::{Envelope, ExchangeBody, Outcome, RegisterRefusal, body},
+        v1::{Envelope, ExchangeBody, Outcome, Receipt, RegisterRefusal, body},
     },
 };
 use prost::Message as _;
@@ -35,6 +35,7 @@ use crate::{
     answer::{Said, Unsealed, say, seal},
     attach::ToBroker,
     bulkhead::LookupFault,
+    journal::{NotLogged, Noted, Sealed, What},
     node::Node,
     register::{Answer, Query},
 };
@@ -75,6 +76,8 @@ struct Committed {
     envelope: Vec<u8>,
     leaf: Leaf,
     sealed_evidence: Vec<u8>,
+    /// For the journal, where this register has one.
+    noted: Option<Sealed>,
 }
 
 /// Tells the story of one exchange.
@@ -90,8 +93,9 @@ pub(crate) async fn exchange(shared: &Shared, broker: &ToBroker, open: Open) {
         return;
     }
     let authority = committed.verified.request.authority.clone();
-    let mut unlogged = Unlogged { shared, broker: &broker.broker, authority, logged: false };
-    let Ok(Ok(proven)) = timeout(LOG_TIMEOUT, proven).await else { return };
+    let mut unlogged =
+        Unlogged { shared, node: &node, broker: &broker.broker, authority, logged: false };
+    let Ok(Ok((proven, receipt))) = timeout(LOG_TIMEOUT, proven).await else { return };
     let witnessed = match proven.witnessed(committed.verified.trust.rules.quorum()) {
         Ok(witnessed) => witnessed,
         Err(error) => {
@@ -100,13 +104,14 @@ pub(crate) async fn exchange(shared: &Shared, broker: &ToBroker, open: Open) {
         }
     };
     unlogged.logged = true;
-    reveal(shared, broker, id, &node, committed, &witnessed).await;
+    reveal(shared, broker, id, &node, committed, (&witnessed, receipt)).await;
 }
 
 /// A commitment that waits for its log entry. However the wait ends without one, it is counted:
 /// in time, cancelled, past the broker's own deadline, or with the stream.
 struct Unlogged<'e> {
     shared: &'e Shared,
+    node: &'e Node,
     broker: &'e str,
     authority: String,
     logged: bool,
@@ -117,6 +122,10 @@ impl Drop for Unlogged<'_> {
         if !self.logged {
             let now_ms = self.shared.clock.now_ms();
             self.shared.orphans.count(self.broker, &self.authority, now_ms);
+            if let Some(journal) = &self.node.journal {
+                let (broker, authority) = (self.broker.to_owned(), self.authority.clone());
+                journal.note(What::NotLogged(NotLogged { broker, authority, at_ms: now_ms }));
+            }
         }
     }
 }
@@ -176,6 +185,9 @@ async fn verify(
     open: Open,
 ) -> Result<Verified, Declined> {
     let now_ms = shared.clock.now_ms();
+    if let Some(journal) = &node.journal {
+        journal.ready().map_err(Declined::fault)?;
+    }
     let Unverified { request, membership } = unverified;
     let claimed =
         Permit::parse(&open.permit).map_err(|_| Declined::Refused(Reason::PermitDiffers))?;
@@ -297,16 +309,21 @@ fn prepare(
         Err(fault) => return Err(Declined::fault(fault)),
     };
     drop(answer);
-    let sealed = match seal(node, &verified, &said, now_ms) {
+    let (said, sealed) = match seal(node, &verified, &said, now_ms) {
         Err(Unsealed::DoesNotFit(problem)) => {
-            seal(node, &verified, &not_transmitted(&problem), now_ms)
+            let said = not_transmitted(&problem);
+            let sealed = seal(node, &verified, &said, now_ms);
+            (said, sealed)
         }
-        sealed => sealed,
+        sealed => (said, sealed),
     };
     let (sealed_evidence, slots) = sealed.map_err(|unsealed| match unsealed {
         Unsealed::DoesNotFit(problem) => Declined::fault(problem),
         Unsealed::Failed(problem) => Declined::Fault(problem),
     })?;
+    let what = (&verified.request, verified.kind.slots, verified.person.case_reference.as_str());
+    let noted = node.journal.as_ref().map(|journal| journal.seal_said(&said, what)).transpose();
+    let noted = noted.map_err(Declined::fault)?;
     let commitment = Commitment {
         request_digest: verified.request.digest,
         permit_digest: verified.permit.digest(),
@@ -326,7 +343,7 @@ fn prepare(
         commitment: envelope.clone(),
     }));
     let leaf = Leaf::new(LeafKind::Exchange, commitment.day, &body);
-    Ok(Committed { leaf, envelope, sealed_evidence, verified })
+    Ok(Committed { leaf, envelope, sealed_evidence, noted, verified })
 }
 
 /// Step 6, against the proof that this very commitment is in the ledger, and once.
@@ -336,18 +353,24 @@ async fn reveal(
     id: u64,
     node: &Node,
     committed: Committed,
-    witnessed: &Witnessed,
+    (witnessed, receipt): (&Witnessed, Receipt),
 ) {
     let proven = witnessed.proven();
-    let Committed { verified, leaf, sealed_evidence, .. } = committed;
+    let Committed { verified, leaf, sealed_evidence, noted, .. } = committed;
     let request = &verified.request;
-    let now_ms = shared.clock.now_ms();
     let named = verified.trust.directory.ledger(&request.ledger);
     let right_ledger = named.is_some_and(|l| l.entry.origin == proven.checkpoint().origin());
     if proven.leaf() != leaf || !right_ledger {
         tracing::error!(broker = broker.broker, "alarm: a proof is for another exchange");
         return;
     }
+    // No journal, no data. Before the last checks, which are to be the last before it leaves.
+    let what = (request, verified.trust.as_ref(), broker.broker.as_str());
+    let Some(mut noted) = note(node, what, noted, receipt).await else {
+        tracing::error!(register = node.id, "alarm: not revealed: it was not journalled");
+        return;
+    };
+    let now_ms = shared.clock.now_ms();
     // What was denied since it was decided stays here, though it is logged.
     let newest = shared.trust.current();
     if newest.not_denied(&Question::from(request)).is_err()
@@ -366,11 +389,26 @@ async fn reveal(
         tracing::error!(broker = broker.broker, "alarm: an exchange was to be revealed twice");
         return;
     }
+    noted.revealed();
     tracing::info!(
         request.id = %request.id, register = node.id, request.authority, request.evidence_type,
         ledger.index = proven.index(), "revealed"
     );
     broker.reveal(id, &sealed_evidence).await;
+}
+
+/// Writes it into the register's journal; nothing where it has one and that failed.
+async fn note<'n>(
+    node: &'n Node,
+    what: (&Request, &Trust, &str),
+    sealed: Option<Sealed>,
+    receipt: Receipt,
+) -> Option<Noted<'n>> {
+    match (&node.journal, sealed) {
+        (Some(journal), Some(sealed)) => journal.exchange(what, sealed, receipt).await,
+        (None, None) => Some(Noted::nowhere()),
+        _ => None,
+    }
 }
 
 /// Whether the request is signed by a key of its authority that was not denied meanwhile.

@@ -10,7 +10,10 @@ use einmal_protocol::{
 };
 use zeroize::Zeroizing;
 
-use crate::{adapter::StartError, bulkhead::Bulkhead, register::Register, sealing::SealingKeys};
+use crate::{
+    adapter::StartError, bulkhead::Bulkhead, journal::Journal, register::Register,
+    sealing::SealingKeys,
+};
 
 /// A register at work.
 pub(crate) struct Node {
@@ -18,6 +21,7 @@ pub(crate) struct Node {
     pub(crate) identity: SigningKey,
     pub(crate) register: Arc<dyn Register>,
     pub(crate) bulkhead: Bulkhead,
+    pub(crate) journal: Option<Journal>,
     sealing: RwLock<SealingKeys>,
     /// The newest card and its version, to be published.
     card: RwLock<(u64, Envelope)>,
@@ -27,11 +31,12 @@ impl Node {
     pub(crate) fn new(
         id: String,
         (identity, register): (SigningKey, Arc<dyn Register>),
-        bulkhead: Bulkhead,
+        (bulkhead, journal): (Bulkhead, Option<Journal>),
         (sealing, card): (SealingKeys, Envelope),
     ) -> Self {
         let card = RwLock::new((sealing.version(), card));
-        Self { id, identity, register, bulkhead, sealing: RwLock::new(sealing), card }
+        let sealing = RwLock::new(sealing);
+        Self { id, identity, register, bulkhead, journal, sealing, card }
     }
 
     /// Opens a person that is sealed to this register; nothing where it is for another key, or

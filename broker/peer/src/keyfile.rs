@@ -17,7 +17,7 @@ use pkcs8::{
         pbes2::{EncryptionScheme, Kdf, Parameters, Salt, ScryptParams},
     },
 };
-use ring::rand::SystemRandom;
+use ring::{error::Unspecified, hkdf, rand::SystemRandom};
 use rustls::pki_types::{PrivateKeyDer, pem::PemObject};
 use zeroize::{Zeroize, Zeroizing};
 
@@ -201,6 +201,20 @@ impl OpenedKey {
     /// The key.
     pub fn key(&self) -> &SigningKey {
         &self.key
+    }
+
+    /// A secret of 32 bytes that only this key gives, to encrypt files that lie beside it. The label
+    /// says what for.
+    ///
+    /// # Errors
+    /// Where the cipher fails.
+    pub fn derive(&self, label: &[u8]) -> Result<Zeroizing<[u8; 32]>, Unspecified> {
+        let mut bytes = Zeroizing::new([0; 32]);
+        hkdf::Salt::new(hkdf::HKDF_SHA256, b"einmal key file v1")
+            .extract(&self.der)
+            .expand(&[label], hkdf::HKDF_SHA256)?
+            .fill(bytes.as_mut())?;
+        Ok(bytes)
     }
 
     /// The key alone.

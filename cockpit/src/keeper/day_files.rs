@@ -9,7 +9,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use einmal_protocol::time::day_to_iso;
+pub use einmal_protocol::time::parse_day;
 
 use super::days::{DayKeyError, DayKeyFiles, FOLDER};
 
@@ -74,34 +74,4 @@ fn found(files: &DayKeyFiles) -> Result<Vec<(u32, PathBuf)>, DayKeyError> {
         }
     }
     Ok(all)
-}
-
-/// Reads a day written as YYYY-MM-DD, from 1970 on.
-pub fn parse_day(text: &str) -> Option<u32> {
-    let mut parts = text.split('-').map(|part| part.parse::<u64>().ok());
-    let (year, month, day) = (parts.next()??, parts.next()??, parts.next()??);
-    if !(1970..10_000).contains(&year) || !(1..=12).contains(&month) || !(1..=31).contains(&day) {
-        return None;
-    }
-    // Years begin in March, so that the leap day is the last.
-    let year = if month <= 2 { year - 1 } else { year };
-    let of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
-    let days = year * 365 + year / 4 - year / 100 + year / 400 + of_year;
-    let day = u32::try_from(days.checked_sub(719_468)?).ok()?;
-    (day_to_iso(day) == text).then_some(day)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn days_are_read_as_they_are_written() {
-        for day in (0..60_000).chain([2_932_896]) {
-            assert_eq!(parse_day(&day_to_iso(day)), Some(day));
-        }
-        for wrong in ["", "2026-02-29", "2026-2-3", "2026-13-01", "26-01-01", "2026-01-01-1", "a"] {
-            assert_eq!(parse_day(wrong), None, "{wrong}");
-        }
-    }
 }
