@@ -2,6 +2,8 @@
 //! `einmal adapter`: one file a subcommand.
 
 pub mod check;
+mod journal;
+pub mod officer;
 pub mod run;
 
 pub use run::{AdapterConfig, read, start};
@@ -27,6 +29,7 @@ pub struct Args {
 enum What {
     Run(run::Args),
     Check(Box<check::Args>),
+    Officer(officer::Args),
 }
 
 /// Runs it.
@@ -38,5 +41,6 @@ pub async fn run(args: Args) -> Result<(), Exit> {
         None => run::run(args.run).await,
         Some(What::Run(args)) => run::run(args).await,
         Some(What::Check(args)) => check::run(*args).await,
+        Some(What::Officer(args)) => officer::run(args),
     }
 }

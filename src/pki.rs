@@ -244,6 +244,18 @@ pub fn identity_key(file: &Path) -> Result<KeyText, Exit> {
     new_key(file, None)
 }
 
+/// Makes an Ed25519 identity key in a file, with a passphrase or without; its public half.
+///
+/// # Errors
+/// As `identity_key`.
+pub(crate) fn new_identity_key(
+    file: &Path,
+    passphrase: Option<&Passphrase>,
+) -> Result<KeyText, Exit> {
+    refuse_existing(file)?;
+    new_key(file, passphrase)
+}
+
 fn new_key(file: &Path, passphrase: Option<&Passphrase>) -> Result<KeyText, Exit> {
     let seed = Zeroizing::new(random::bytes::<32>().map_err(Exit::failed)?);
     // Version 1 of PKCS#8 (RFC 8410 § 7): version 2, with the public key in it, is what OpenSSL 3.0

@@ -16,6 +16,7 @@ use einmal_peer::{
 use einmal_policy::{Root, Trust, TrustState, documents::Documents, rules_document::EvidenceType};
 use serde::Deserialize;
 
+use super::journal;
 use crate::{
     Exit, config,
     logging::{self, LogForm},
@@ -58,6 +59,9 @@ pub struct AdapterConfig {
     /// The registers.
     #[serde(rename = "register")]
     pub(crate) registers: Vec<RegisterSection>,
+    /// The folder that it lies in.
+    #[serde(skip)]
+    pub(crate) folder: PathBuf,
 }
 
 /// `[[register]]`
@@ -70,6 +74,10 @@ pub(crate) struct RegisterSection {
     pub(crate) identity: PathBuf,
     /// Its sources and their mapping to evidence.
     pub(crate) sources: PathBuf,
+    /// Folder of its journal, or "none".
+    pub(super) journal: Option<String>,
+    /// Public file of its data-protection officer.
+    pub(super) officer: Option<PathBuf>,
     /// What it may take of this adapter.
     #[serde(default)]
     limits: RegisterLimits,
@@ -112,6 +120,7 @@ pub fn read(path: &Path) -> Result<AdapterConfig, Exit> {
             *file = folder.join(&*file);
         }
     }
+    adapter.folder = folder;
     Ok(adapter)
 }
 
@@ -154,6 +163,7 @@ pub(crate) async fn start_as(adapter: AdapterConfig, clock: Clock) -> Result<Ada
             identity: files::signing_key(&section.identity)?,
             register: Arc::new(section.open(types).await?),
             limits: section.limits.clone(),
+            journal: journal::setup(section, &adapter.folder)?,
         });
     }
     let setup = AdapterSetup {

@@ -30,6 +30,7 @@ use super::{
 };
 use crate::{
     Exit,
+    adapter::officer,
     pki::{CertificateAuthority, identity_key},
     rules::{Edition, read_folder},
 };
@@ -54,6 +55,7 @@ const PORT_MIN: u32 = 20_000;
 const PORTS: u32 = 12_000;
 const DAY_MS: u64 = 86_400_000;
 const SUPPORTED_DAYS: u64 = 90;
+const OFFICER_DAYS: u32 = 40;
 
 /// A world on disk.
 pub struct Plan {
@@ -393,6 +395,7 @@ impl Maker {
         registers: &[DemoRegister],
         broker: &str,
     ) -> Result<Vec<PathBuf>, Exit> {
+        officer::make(&self.folder.join("officer"), OFFICER_DAYS, self.issued_at_ms)?;
         let mut operators: Vec<&str> =
             registers.iter().map(|register| register.operator.as_str()).collect();
         operators.sort_unstable();
@@ -405,14 +408,14 @@ impl Maker {
                  state = \"adapter-{operator}\"\n\n{}",
                 tls(operator)
             );
-            for register in registers.iter().filter(|register| register.operator == operator) {
-                let id = &register.id;
+            for DemoRegister { id, .. } in registers.iter().filter(|one| one.operator == operator) {
                 let _ = write!(
                     text,
                     "\n[[register]]\n\
                      id = \"{id}\"\n\
                      identity = \"keys/{id}.key\"\n\
-                     sources = \"registers/{id}.toml\"\n"
+                     sources = \"registers/{id}.toml\"\nofficer = \"officer/officer.cards\"\n\
+                     journal = \"adapter-{operator}/journal/{id}\"\n"
                 );
             }
             configs.push(self.write(&format!("adapter-{operator}"), &text)?);

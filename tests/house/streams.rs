@@ -131,6 +131,7 @@ impl Stage {
             identity: files::signing_key(&folder.join("keys/bzst.key")).unwrap(),
             register: Arc::clone(&self.register) as Arc<dyn Register>,
             limits: RegisterLimits::default(),
+            journal: None,
         };
         let adapter = einmal_adapter_kit::start(setup, vec![register]).await.unwrap();
         self.adapter = Some(adapter);

@@ -24,7 +24,7 @@ pub use crate::rules_error::RulesError;
 /// The Cedar schema that rules are written against unless they bring another.
 pub const SCHEMA: &str = include_str!("schema.cedarschema");
 /// Two years and a day (IDNrG § 9 (3)).
-const RETENTION_DAYS: u32 = 731;
+pub const RETENTION_DAYS: u32 = 731;
 
 /// What an annotation says about a policy.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -145,7 +145,7 @@ impl Paths {
             let _ = write!(
                 config,
                 "\n[[register]]\nid = \"{id}\"\nidentity = \"keys/{id}.key\"\n\
-                 sources = \"{id}.toml\"\n"
+                 sources = \"{id}.toml\"\njournal = \"none\"\n"
             );
             let types = types.join(", ");
             let _ = writeln!(text, "  keys/{id}.key   identity of `{id}`, which holds {types}");

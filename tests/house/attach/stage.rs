@@ -171,6 +171,7 @@ impl Stage {
             identity: files::signing_key(&folder.join(format!("keys/{id}.key"))).unwrap(),
             register,
             limits: cast.limits.clone(),
+            journal: None,
         });
         einmal_adapter_kit::start(setup, registers.collect()).await.unwrap()
     }
