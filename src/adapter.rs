@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: EUPL-1.2
 //! `einmal adapter`: one file a subcommand.
 
+pub mod audit;
 pub mod check;
 mod journal;
 pub mod officer;
+pub mod report;
 pub mod run;
 
 pub use run::{AdapterConfig, read, start};
@@ -29,7 +31,9 @@ pub struct Args {
 enum What {
     Run(run::Args),
     Check(Box<check::Args>),
+    Audit(audit::Args),
     Officer(officer::Args),
+    Report(Box<report::Args>),
 }
 
 /// Runs it.
@@ -41,6 +45,8 @@ pub async fn run(args: Args) -> Result<(), Exit> {
         None => run::run(args.run).await,
         Some(What::Run(args)) => run::run(args).await,
         Some(What::Check(args)) => check::run(*args).await,
+        Some(What::Audit(args)) => audit::run(args).await,
         Some(What::Officer(args)) => officer::run(args),
+        Some(What::Report(args)) => report::run(*args).await,
     }
 }

@@ -14,6 +14,8 @@ use einmal_peer::{
     files, trust,
 };
 use einmal_policy::{Root, Trust, TrustState, documents::Documents, rules_document::EvidenceType};
+use einmal_protocol::wire::v1::Envelope;
+use rustls::ClientConfig;
 use serde::Deserialize;
 
 use super::journal;
@@ -124,6 +126,28 @@ pub fn read(path: &Path) -> Result<AdapterConfig, Exit> {
     Ok(adapter)
 }
 
+/// What a broker's documents say, verified from the pinned root.
+///
+/// # Errors
+/// Where the broker does not answer, or the documents are not accepted.
+pub(super) async fn trust_of(
+    broker: &str,
+    (root, tls): (&Envelope, Arc<ClientConfig>),
+    clock: &Clock,
+) -> Result<Trust, Exit> {
+    let trust_domain = Root::pinned(root).map_err(Exit::usage)?.document().trust_domain.clone();
+    let target = Target::broker(broker, &trust_domain);
+    let channel = dial::channel(&target, tls).map_err(Exit::usage)?;
+    let offer = trust::fetch(channel).await.map_err(|status| {
+        Exit::unavailable(format!("the broker does not answer: {}", status.message()))
+    })?;
+    let documents = Documents::default().with(&offer);
+    let state = (&TrustState::default(), None);
+    let (trust, _) =
+        Trust::accept(root, &documents, state, clock.now_ms()).map_err(Exit::failed)?;
+    Ok(trust)
+}
+
 /// Starts an adapter from its configuration file.
 ///
 /// # Errors
@@ -140,21 +164,9 @@ pub async fn start(path: &Path, clock: Clock) -> Result<Adapter, Exit> {
 pub(crate) async fn start_as(adapter: AdapterConfig, clock: Clock) -> Result<Adapter, Exit> {
     let root = files::envelope(&adapter.root)?;
     let tls = Tls::load(&adapter.tls)?;
-    let trust_domain = Root::pinned(&root).map_err(Exit::usage)?.document().trust_domain.clone();
     // The mapping is checked against the evidence types of the rules before anything is dialled
     // for good.
-    let target = Target::broker(&adapter.broker, &trust_domain);
-    let channel = dial::channel(&target, Arc::clone(&tls.client)).map_err(Exit::usage)?;
-    let offer = trust::fetch(channel).await.map_err(|status| {
-        Exit::unavailable(format!("the broker does not answer: {}", status.message()))
-    })?;
-    let (trust, _) = Trust::accept(
-        &root,
-        &Documents::default().with(&offer),
-        (&TrustState::default(), None),
-        clock.now_ms(),
-    )
-    .map_err(Exit::failed)?;
+    let trust = trust_of(&adapter.broker, (&root, Arc::clone(&tls.client)), &clock).await?;
     let types = &trust.rules.document().evidence_types;
     let mut registers = Vec::new();
     for section in &adapter.registers {

@@ -267,6 +267,15 @@ impl Adapter {
         }
     }
 
+    /// Looks now for what the journals hold receipts for in the published ledgers. It is done by
+    /// itself every hour. `at` names another place than the directory does, by a ledger's origin.
+    pub async fn audit(
+        &self,
+        at: impl Fn(&str) -> Option<String>,
+    ) -> Vec<(String, journal::audit::Audited)> {
+        journal::audit_all_of(&self.shared, at).await
+    }
+
     /// How the registers' journals are, by register.
     pub fn journals(&self) -> Vec<JournalStatus> {
         let journals = self.shared.nodes.values().filter_map(|node| node.journal.as_ref());

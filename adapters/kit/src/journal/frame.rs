@@ -9,7 +9,7 @@
 
 use std::{
     fs::File,
-    io::{BufReader, ErrorKind, Read},
+    io::{BufReader, ErrorKind, Read, Seek, SeekFrom},
     path::{Path, PathBuf},
 };
 
@@ -115,6 +115,17 @@ impl Reader {
         let length = file.metadata().map_err(failed)?.len();
         let file = BufReader::with_capacity(64 * 1024, file);
         Ok(Self { path: path.to_owned(), file, length, at: 0, last: beginning() })
+    }
+
+    /// Goes on from a place that was handed out before; false where the file is shorter now.
+    pub(crate) fn go_to(&mut self, at: u64, last: Digest) -> Result<bool, ReadError> {
+        if at > self.length {
+            return Ok(false);
+        }
+        let sought = self.file.seek(SeekFrom::Start(at));
+        sought.map_err(|error| ReadError::new(&self.path, error))?;
+        (self.at, self.last) = (at, last);
+        Ok(true)
     }
 
     /// Where the next frame begins, and what it is chained to.

@@ -9,11 +9,13 @@
 //! entry is written before the last checks, so one whose answer stayed here after all is followed
 //! by a note that says so; where a crash comes between, the entry says too much, never too little.
 
+pub mod audit;
 mod cards;
 mod entry;
 mod frame;
 mod guard;
 pub mod officer;
+mod published;
 pub mod reading;
 mod tend;
 mod writer;
@@ -40,7 +42,7 @@ pub use cards::{CardsError, DayCard, OfficerKeys, Opened, fingerprint, open as o
 pub use entry::{Exchange, Group, Head, Involved, Item, NotLogged, Records, What, Withheld};
 pub use frame::{BrokenJournal, ReadError};
 pub(crate) use guard::{Noted, Sealed};
-pub(crate) use tend::tend;
+pub(crate) use tend::{audit_all_of, tend};
 
 use cards::Cards;
 use writer::{Ask, Book};
@@ -331,4 +333,4 @@ impl Journal {
 
 #[cfg(test)]
 #[path = "journal_tests.rs"]
-mod tests;
+pub(crate) mod tests;
