@@ -8,7 +8,10 @@ use einmal_adapter_kit::journal::audit::{self, Audited, Published, Source};
 use einmal_peer::{Clock, Tls, files};
 use serde_json::json;
 
-use super::{journal, run};
+use super::{
+    journal,
+    run::{read, trust_of},
+};
 use crate::Exit;
 
 /// Looks for what the registers' journals hold receipts for in the ledgers as they are published
@@ -33,10 +36,10 @@ pub struct Args {
 /// Where anything is missing, or nothing could be looked for.
 pub async fn run(args: Args) -> Result<(), Exit> {
     let clock = Clock::system();
-    let adapter = run::read(&args.config)?;
+    let adapter = read(&args.config)?;
     let root = files::envelope(&adapter.root)?;
     let tls = Tls::load(&adapter.tls)?;
-    let trust = run::trust_of(&adapter.broker, (&root, Arc::clone(&tls.client)), &clock).await?;
+    let trust = trust_of(&adapter.broker, (&root, Arc::clone(&tls.client)), &clock).await?;
     let mut all: Vec<(String, Audited)> = Vec::new();
     let mut failures = Vec::new();
     for entry in &trust.directory.document().ledgers {

@@ -23,6 +23,7 @@ mod forgets;
 mod hand_in;
 mod holds;
 mod house_rules;
+mod journal;
 mod ledger_service;
 mod once;
 mod published;
