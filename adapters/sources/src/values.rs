@@ -215,6 +215,36 @@ mod tests {
     }
 
     #[test]
+    fn typed_dates_and_decimals() {
+        let date = shape(json!({ "type": "string", "format": "date" }));
+        let text_of = |cell: &Cell| shape(json!({ "type": "string" })).value(cell);
+        let moment = Cell::Time(Zeroizing::new("2024-01-31 23:59:59+01".into()));
+        assert_eq!(date.value(&moment), Ok(Some(json!("2024-01-31"))));
+        assert_eq!(text_of(&moment), Ok(Some(json!("2024-01-31 23:59:59+01"))));
+        // A type that is known needs no format, and heeds none.
+        let german = Shape { date: DateFormat::parse("%d.%m.%Y").ok(), ..date.clone() };
+        assert_eq!(german.value(&moment), Ok(Some(json!("2024-01-31"))));
+        assert!(german.value(&text("2024-01-31")).is_err());
+        for bad in ["infinity", "0000-00-00", "2024-02-30 00:00:00", "", "10000-01-01"] {
+            let cell = Cell::Time(Zeroizing::new(bad.into()));
+            assert!(!matches!(date.value(&cell), Ok(Some(_))), "{bad}");
+        }
+        for (decimal, number, integer) in [
+            ("1234.50", Some(json!(1234.5)), None),
+            ("3.00", Some(json!(3)), Some(json!(3))),
+            ("-0.10", Some(json!(-0.1)), None),
+            ("100", Some(json!(100)), Some(json!(100))),
+            ("NaN", None, None),
+        ] {
+            let cell = Cell::Decimal(Zeroizing::new(decimal.into()));
+            let of = |kind: &str| shape(json!({ "type": kind })).value(&cell).ok().flatten();
+            assert_eq!((of("number"), of("integer")), (number, integer), "{decimal}");
+            assert_eq!(text_of(&cell), Ok(Some(json!(decimal))));
+        }
+        assert!(!Cell::Decimal(Zeroizing::new("0.00".into())).blocks());
+    }
+
+    #[test]
     fn what_blocks() {
         for cell in [Cell::Null, Cell::Integer(0), text(""), text("0"), text(" Nein "), text("N")] {
             assert!(!cell.blocks());

@@ -25,7 +25,7 @@ pub(super) const CONNECTION_AGE: Duration = Duration::from_secs(600);
 pub(super) const CATALOG_LASTS: Duration = Duration::from_secs(5);
 
 /// Keys of a source that is a database server.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ServerKeys {
     url: Option<String>,
@@ -42,6 +42,13 @@ pub(super) struct ServerKeys {
     connections: Option<usize>,
     connect_timeout_ms: Option<u64>,
     time_zone: Option<String>,
+}
+
+impl std::fmt::Debug for ServerKeys {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // A URL that is not yet checked may hold a password.
+        f.write_str("ServerKeys(redacted)")
+    }
 }
 
 /// A server and an account there, checked.

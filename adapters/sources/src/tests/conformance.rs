@@ -8,6 +8,7 @@ use std::{
 
 use super::{
     backends::{Backend, LETTERS},
+    servers::{accounts_that_may_write_are_refused, an_index_on_the_birth_date_is_used},
     *,
 };
 
@@ -29,6 +30,8 @@ async fn sqlite() {
 async fn postgres() {
     let Some(mut backend) = Backend::postgres().await else { return };
     server_troubles(&mut backend).await;
+    an_index_on_the_birth_date_is_used(&backend).await;
+    accounts_that_may_write_are_refused(&backend).await;
     suite(backend).await;
 }
 
@@ -36,6 +39,8 @@ async fn postgres() {
 async fn mariadb() {
     let Some(mut backend) = Backend::mariadb().await else { return };
     server_troubles(&mut backend).await;
+    an_index_on_the_birth_date_is_used(&backend).await;
+    accounts_that_may_write_are_refused(&backend).await;
     suite(backend).await;
 }
 

@@ -47,49 +47,56 @@ fn advice(mistake: &str) -> String {
     advice.lines().next().unwrap().split(", and from").next().unwrap().to_owned()
 }
 
-#[tokio::test]
-async fn accounts_that_may_write_are_refused() {
-    for backend in [Backend::postgres().await, Backend::mariadb().await].into_iter().flatten() {
-        let (grant, owner, reader) = match &backend {
-            Backend::Postgres(..) => {
-                ("GRANT UPDATE (sex) ON person TO einmal_reader", "postgres", "einmal_reader")
-            }
-            _ => (
-                "GRANT DELETE ON test.pay TO einmal_reader@'127.0.0.1'",
-                "root",
-                "einmal_reader@'127.0.0.1'",
-            ),
-        };
-        backend.open().await;
-        let open = async |user: &str| {
-            let mistakes = backend.open_with(&backend.config(user, 900)).await.err();
-            mistakes.iter().flatten().map(|mistake| format!("{mistake}\n")).collect::<String>()
-        };
-        let refused = open(owner).await;
-        assert!(refused.contains("may write to `person`"), "{refused}");
-        backend.sql(grant).await;
-        let refused = open("einmal_reader").await;
-        assert!(refused.contains("REVOKE") && refused.contains("einmal_reader"), "{refused}");
-        backend.sql(&advice(&refused)).await;
-        assert_eq!(open("einmal_reader").await, "");
-        // By a role is no less than by itself.
-        if let Backend::MariaDb(..) = &backend {
-            backend
-                .sql(
-                    "CREATE ROLE writer; GRANT INSERT ON test.person TO writer; \
+async fn soon(what: &str, mut holds: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !holds() {
+        assert!(start.elapsed() < Duration::from_secs(8), "waited in vain for {what}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+pub(super) async fn accounts_that_may_write_are_refused(backend: &Backend) {
+    let (grant, owner, reader) = match backend {
+        Backend::Postgres(..) => {
+            ("GRANT UPDATE (sex) ON person TO einmal_reader", "postgres", "einmal_reader")
+        }
+        _ => (
+            "GRANT DELETE ON test.pay TO einmal_reader@'127.0.0.1'",
+            "root",
+            "einmal_reader@'127.0.0.1'",
+        ),
+    };
+    backend.open().await;
+    let open = async |user: &str| {
+        let mistakes = backend.open_with(&backend.config(user, 900)).await.err();
+        mistakes.iter().flatten().map(|mistake| format!("{mistake}\n")).collect::<String>()
+    };
+    let refused = open(owner).await;
+    assert!(refused.contains("may write to `person`"), "{refused}");
+    backend.sql(grant).await;
+    let refused = open("einmal_reader").await;
+    assert!(refused.contains("REVOKE") && refused.contains("einmal_reader"), "{refused}");
+    backend.sql(&advice(&refused)).await;
+    assert_eq!(open("einmal_reader").await, "");
+    // By a role is no less than by itself.
+    if let Backend::MariaDb(..) = backend {
+        backend
+            .sql(
+                "CREATE ROLE writer; GRANT INSERT ON test.person TO writer; \
                      GRANT writer TO einmal_reader@'127.0.0.1'; \
                      SET DEFAULT ROLE writer FOR einmal_reader@'127.0.0.1'",
-                )
-                .await;
-            let refused = open("einmal_reader").await;
-            assert!(refused.contains("may write to `person`"), "{refused}");
-            backend.sql("DROP ROLE writer").await;
-        }
-        // Nor one that may not read.
-        backend.sql(&format!("REVOKE SELECT ON pay FROM {reader}")).await;
+            )
+            .await;
         let refused = open("einmal_reader").await;
-        assert!(refused.contains("pay"), "{refused}");
+        assert!(refused.contains("may write to `person`"), "{refused}");
+        backend.sql("DROP ROLE writer").await;
     }
+    // Nor one that may not read.
+    let table = if reader == "einmal_reader" { "pay" } else { "test.pay" };
+    backend.sql(&format!("REVOKE SELECT ON {table} FROM {reader}")).await;
+    let refused = open("einmal_reader").await;
+    assert!(refused.contains("pay"), "{refused}");
+    backend.sql(&format!("GRANT SELECT ON {table} TO {reader}")).await;
 }
 
 #[tokio::test]
@@ -118,6 +125,8 @@ async fn postgres_encodings_types_and_limits() {
     let refused = mistake(&folder, &config(&url("nowhere"), "t", NAME)).await;
     assert!(refused.contains("no such database"), "{refused}");
 
+    latin_1(&server, &folder).await;
+
     // Bytes are no text, and no crash.
     let bytes = config(&url("postgres"), "t", NAME);
     let register = folder.open(&bytes).await.unwrap();
@@ -139,20 +148,15 @@ async fn postgres_encodings_types_and_limits() {
     for _ in 0..3 {
         let answer = ask(&register, BIRTH, &["family_name"], by_idnr(ANNA, DAY)).await;
         let Err(RegisterFault::Source { problem, .. }) = answer else { panic!("no fault") };
-        assert!(problem.contains("longer than `timeout_ms`"), "{problem}");
+        assert!(problem.contains("`timeout_ms`"), "{problem}");
     }
-    assert!(start.elapsed() < Duration::from_secs(3));
+    assert!(start.elapsed() < Duration::from_secs(5));
     let others = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%slow%' \
                   AND state = 'active' AND pid <> pg_backend_pid()";
-    assert_eq!(server.ask(others), "0");
+    soon("the server to end it", || server.ask(others) == "0").await;
 }
 
-#[tokio::test]
-async fn postgres_latin_1() {
-    let Some(server) = Postgres::start() else { return };
-    let options = "TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'";
-    server.ask(&format!("CREATE DATABASE latin ENCODING 'LATIN1' {options}"));
-    server.ask("CREATE ROLE reader LOGIN");
+async fn latin_1(server: &Postgres, folder: &Folder) {
     let sql = "CREATE TABLE t (idnr text, born date, name text); \
                INSERT INTO t VALUES ('86095742719', '1990-02-28', 'Großmüller-Æñÿ'); \
                GRANT SELECT ON t TO reader";
@@ -162,9 +166,8 @@ async fn postgres_latin_1() {
         "kind = \"postgres\"\nhost = \"127.0.0.1\"\nport = {port}\ndatabase = \"latin\"\n\
          user = \"reader\""
     );
-    let folder = Folder::new();
     let config = config(&keys, "t", NAME);
-    assert_eq!(name_of_anna(&folder, &config).await, json!("Großmüller-Æñÿ"));
+    assert_eq!(name_of_anna(folder, &config).await, json!("Großmüller-Æñÿ"));
     // A letter that the database cannot have is in nobody's name there.
     let names = config.replace(
         "birth_date = \"born\"",
@@ -219,10 +222,10 @@ async fn mariadb_encodings_types_and_limits() {
         let Err(RegisterFault::Source { problem, .. }) = answer else { panic!("no fault") };
         assert!(problem.contains("`timeout_ms`"), "{problem}");
     }
-    assert!(start.elapsed() < Duration::from_secs(3));
+    assert!(start.elapsed() < Duration::from_secs(5));
     let running = "SELECT count(*) FROM information_schema.PROCESSLIST \
                    WHERE USER = 'reader' AND COMMAND <> 'Sleep'";
-    assert_eq!(server.ask(running), "0");
+    soon("the server to end it", || server.ask(running) == "0").await;
 
     // A column that became a date overnight: found again, never "nothing" for good.
     let register = folder.open(&latin).await.unwrap();
@@ -233,43 +236,35 @@ async fn mariadb_encodings_types_and_limits() {
     found(&register, BIRTH, &["family_name"], anna()).await;
 }
 
-#[tokio::test]
-async fn an_index_on_the_birth_date_is_used() {
-    let Some(backend) = Backend::postgres().await else { return };
-    let many = "INSERT INTO person (id, born) SELECT n, date '1900-01-01' + n % 36000 \
-                FROM generate_series(1000, 60000) n; ANALYZE person";
+pub(super) async fn an_index_on_the_birth_date_is_used(backend: &Backend) {
+    let (many, used) = match backend {
+        Backend::Postgres(..) => (
+            "INSERT INTO person (id, born) SELECT n, date '1900-01-01' + n % 30000 \
+             FROM generate_series(100000, 160000) n; ANALYZE person",
+            "SELECT idx_scan > 0 FROM pg_stat_user_indexes WHERE indexrelname = 'person_born'",
+        ),
+        _ => (
+            "SET GLOBAL userstat = 1; INSERT INTO person (id, born) \
+             SELECT seq, DATE '1900-01-01' + INTERVAL seq % 30000 DAY \
+             FROM seq_100000_to_120000; ANALYZE TABLE person",
+            "SELECT IF(COUNT(*) > 0, 't', 'f') FROM information_schema.INDEX_STATISTICS \
+             WHERE TABLE_NAME = 'person' AND INDEX_NAME = 'person_born'",
+        ),
+    };
     backend.sql(many).await;
     let register = backend.open().await;
-    found(&register, BIRTH, &["family_name"], by_idnr(ANNA, DAY)).await;
+    for _ in 0..10 {
+        found(&register, BIRTH, &["family_name"], by_idnr(ANNA, DAY)).await;
+    }
     // A connection that ends leaves its counts.
     drop(register);
-    let Backend::Postgres(_, server) = &backend else { unreachable!() };
-    let scans = "SELECT idx_scan FROM pg_stat_user_indexes WHERE indexrelname = 'person_born'";
-    let start = Instant::now();
-    while server.ask(scans) == "0" {
-        assert!(start.elapsed() < Duration::from_secs(5), "the index is not used");
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-
-    let Some(backend) = Backend::mariadb().await else { return };
-    backend
-        .sql(
-            "SET GLOBAL userstat = 1; \
-             INSERT INTO person (id, born) SELECT seq, DATE '1900-01-01' + INTERVAL seq % 36000 DAY \
-             FROM seq_1000_to_20000; ANALYZE TABLE person",
-        )
-        .await;
-    let register = backend.open().await;
-    found(&register, BIRTH, &["family_name"], by_idnr(ANNA, DAY)).await;
-    let Backend::MariaDb(_, server) = &backend else { unreachable!() };
-    let used = "SELECT INDEX_NAME FROM information_schema.INDEX_STATISTICS \
-                WHERE TABLE_NAME = 'person'";
-    drop(register);
-    let start = Instant::now();
-    while !server.ask(used).contains("person_born") {
-        assert!(start.elapsed() < Duration::from_secs(5), "the index is not used");
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
+    soon("the index to be used", || match backend {
+        Backend::Postgres(_, server) => server.ask(used) == "t",
+        Backend::MariaDb(_, server) => server.ask(used) == "t",
+        Backend::Csv(_) | Backend::Sqlite(_) => false,
+    })
+    .await;
+    backend.sql("DELETE FROM person WHERE id >= 100000").await;
 }
 
 #[tokio::test]
@@ -307,7 +302,7 @@ async fn garbage_silence_and_resets_end_in_time() {
             );
             let start = Instant::now();
             let refused = mistake(&Folder::new(), &config(&keys, "t", NAME)).await;
-            assert!(refused.starts_with("sources.s"), "{refused}");
+            assert!(refused.contains(": sources.s: "), "{refused}");
             assert!(start.elapsed() < Duration::from_secs(3), "{answer:?}");
             server.abort();
         }
