@@ -60,7 +60,10 @@ fn imports_run_one_way() {
             ],
         ),
         ("adapters/check", vec!["einmal-protocol", "einmal-policy", "einmal-peer"]),
-        ("adapters/sources", vec!["einmal-protocol", "einmal-policy", "einmal-adapter-kit"]),
+        (
+            "adapters/sources",
+            vec!["einmal-protocol", "einmal-policy", "einmal-adapter-kit", "einmal-peer"],
+        ),
         ("cockpit", vec!["einmal-protocol", "einmal-policy", "einmal-peer"]),
     ]);
     for (room, may) in allowed {

@@ -32,6 +32,7 @@ use crate::{
 /// All kinds there are.
 pub(crate) const KINDS: &[&Kind] = &[
     &crate::csv_file::KIND,
+    &crate::rest::KIND,
     &crate::sql::MARIADB,
     &crate::sql::MYSQL,
     &crate::sql::POSTGRES,
@@ -79,7 +80,6 @@ pub(crate) enum Many {
     /// Rows of another table: `table`, `key`, `parent`, `order_by`.
     Table,
     /// A list inside the person's own entry: `list`.
-    #[allow(dead_code, reason = "the first kind that has lists is REST")]
     List,
 }
 
@@ -135,6 +135,11 @@ pub(crate) trait Source: Send + Sync {
         query: &Query,
         wanted: &Wanted,
     ) -> Result<Lookup, RegisterFault>;
+
+    /// What could not be checked at start, in words.
+    fn unchecked(&self) -> Vec<String> {
+        Vec::new()
+    }
 
     /// Lines that cannot be used, where it has lines.
     fn bad_lines(&self) -> Option<BadLines> {

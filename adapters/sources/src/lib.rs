@@ -24,6 +24,7 @@ mod numbers;
 mod plan;
 mod planner;
 mod register;
+mod rest;
 mod schema;
 mod sql;
 mod values;

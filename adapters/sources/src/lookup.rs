@@ -51,6 +51,13 @@ impl Wanted {
         Some(Self { parts })
     }
 
+    /// The columns that are compared.
+    pub(crate) fn columns(&self) -> impl Iterator<Item = Col> {
+        self.parts.iter().map(|(compare, _)| match compare {
+            Compare::Idnr(col) | Compare::Name(col) | Compare::Postcode(col) => *col,
+        })
+    }
+
     /// Whether a row of the right birth date fits all other parts. An empty part fits nothing:
     /// folding may empty a text, and NULL is equal to nothing.
     pub(crate) fn fits(&self, row: &Row) -> bool {

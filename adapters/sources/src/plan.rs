@@ -113,7 +113,6 @@ pub(crate) enum ManyRows {
     /// Rows of another table whose `key` is the person's `parent`.
     Table { table: String, key: String, order_by: Option<String>, parent: Col },
     /// A list of the person's own entry, by its name.
-    #[allow(dead_code, reason = "the first kind that has lists is REST")]
     List(String),
 }
 

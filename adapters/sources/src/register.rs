@@ -72,6 +72,13 @@ impl ConfiguredRegister {
         Ok(Self { sources, plans })
     }
 
+    /// What could not be checked at start, by the sources' names.
+    pub fn unchecked(&self) -> BTreeMap<&str, Vec<String>> {
+        let sources = self.sources.iter();
+        let unchecked = sources.map(|(name, own)| (name.as_str(), own.source.unchecked()));
+        unchecked.filter(|(_, what)| !what.is_empty()).collect()
+    }
+
     /// Lines of CSV files that could not be used when the file was last read.
     pub fn bad_lines(&self) -> Vec<BadLines> {
         self.sources.values().filter_map(|opened| opened.source.bad_lines()).collect()

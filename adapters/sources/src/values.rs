@@ -27,7 +27,7 @@ pub(crate) enum Cell {
     /// A date, or a date and a time of day, as `2024-01-31 …`, whose column has that type.
     Time(Zeroizing<String>),
     Text(Zeroizing<String>),
-    /// Bytes that are no text.
+    /// What is no text: bytes, and of JSON what a cell does not hold.
     Bytes,
 }
 

@@ -48,6 +48,40 @@ pub fn read_text(path: &Path) -> Result<String, FileError> {
     fs::read_to_string(path).map_err(|error| FileError::new(path, error))
 }
 
+/// A secret in a file: its first line, without what ends it.
+///
+/// # Errors
+/// Where it cannot be read, is empty or too long, or where others may read it or its group may
+/// write it. (Its group may read it: so service managers hand secrets over.)
+pub fn secret(path: &Path) -> Result<Zeroizing<String>, FileError> {
+    check_mode(path)?;
+    let bytes = read(path)?;
+    let text = std::str::from_utf8(&bytes).map_err(|_| FileError::new(path, "it is no text"))?;
+    let line = text.lines().next().unwrap_or_default().trim();
+    match line.len() {
+        0 => Err(FileError::new(path, "its first line is empty")),
+        1..=SECRET_MAX => Ok(Zeroizing::new(line.to_owned())),
+        _ => Err(FileError::new(path, "its first line is longer than 8192 bytes")),
+    }
+}
+
+const SECRET_MAX: usize = 8192;
+
+/// Refuses a file of secrets that others may read.
+///
+/// # Errors
+/// Where its mode cannot be read or is too wide.
+pub fn check_mode(path: &Path) -> Result<(), FileError> {
+    use std::os::unix::fs::PermissionsExt;
+    let metadata = fs::metadata(path).map_err(|error| FileError::new(path, error))?;
+    let mode = metadata.permissions().mode();
+    if mode & 0o027 == 0 {
+        return Ok(());
+    }
+    let problem = "others may read it, or its group may write it; run `chmod 600` on it";
+    Err(FileError::new(path, problem))
+}
+
 /// The content of a file, or nothing where there is none.
 ///
 /// # Errors

@@ -34,6 +34,8 @@ const IDLE_MAX: usize = 8;
 pub struct HttpOptions {
     /// A request ends after this long, connecting included.
     pub deadline: Duration,
+    /// Connecting alone, TLS included, ends after this long.
+    pub connect_within: Duration,
     /// Whose certificates count; the system's authorities where nothing is said.
     pub authorities: Option<RootCertStore>,
     /// Own certificate chain and its key, shown to servers that ask for one.
@@ -42,7 +44,9 @@ pub struct HttpOptions {
 
 impl Default for HttpOptions {
     fn default() -> Self {
-        Self { deadline: Duration::from_secs(10), authorities: None, identity: None }
+        let ten_seconds = Duration::from_secs(10);
+        let (authorities, identity) = (None, None);
+        Self { deadline: ten_seconds, connect_within: ten_seconds, authorities, identity }
     }
 }
 
@@ -66,6 +70,8 @@ pub struct HttpAnswer {
     pub status: StatusCode,
     /// Its content type, empty where it has none.
     pub content_type: String,
+    /// All its headers.
+    pub headers: HeaderMap,
     /// Its body.
     pub body: Vec<u8>,
 }
@@ -180,7 +186,11 @@ impl HttpClient {
         server: &Server,
         request: Request<Full<Bytes>>,
     ) -> Result<(Sender, http::Response<Incoming>), HttpError> {
-        let mut sender = self.dial(server).await?;
+        let patience = self.options.connect_within;
+        let mut sender = timeout(patience, self.dial(server)).await.unwrap_or_else(|_| {
+            let ms = patience.as_millis();
+            Err(HttpError::Unreachable(format!("{}: no connection within {ms} ms", server.host)))
+        })?;
         let response = sender.send_request(request).await.map_err(HttpError::broken)?;
         Ok((sender, response))
     }
@@ -301,7 +311,8 @@ async fn read(
             HttpError::Broken(error.to_string())
         }
     })?;
-    Ok(HttpAnswer { status: head.status, content_type, body: body.to_bytes().to_vec() })
+    let (status, headers) = (head.status, head.headers);
+    Ok(HttpAnswer { status, content_type, headers, body: body.to_bytes().to_vec() })
 }
 
 /// Why there is no answer.

@@ -98,13 +98,32 @@ impl Tls {
     }
 }
 
-/// Certificates that others' certificates must come from.
-pub(crate) fn authorities(path: &Path) -> Result<RootCertStore, FileError> {
+/// Certificates that others' certificates must come from, of a PEM file.
+///
+/// # Errors
+/// Where it cannot be read or holds none.
+pub fn authorities(path: &Path) -> Result<RootCertStore, FileError> {
     let mut roots = RootCertStore::empty();
     for certificate in certificates(path)? {
         roots.add(certificate).map_err(|error| FileError::new(path, error))?;
     }
     Ok(roots)
+}
+
+/// An own certificate chain and its key (PKCS#8, without a passphrase), to be shown to others. The
+/// key's mode is checked.
+///
+/// # Errors
+/// Names the file that cannot be used.
+pub fn identity(
+    certificate: &Path,
+    key: &Path,
+) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), FileError> {
+    let chain = certificates(certificate)?;
+    files::check_mode(key)?;
+    let pem = files::read(key)?;
+    let found = PrivateKeyDer::from_pem_slice(&pem).map_err(|error| FileError::new(key, error))?;
+    Ok((chain, found))
 }
 
 /// All certificates in a file, at least one.

@@ -11,8 +11,10 @@ mod pgbouncer;
 mod place;
 mod postgres;
 mod process;
+mod web;
 
 pub use mariadb::MariaDb;
 pub use pgbouncer::PgBouncer;
 pub use place::free_port;
 pub use postgres::Postgres;
+pub use web::{WebCertificates, WebReply, WebRequest, WebServer};

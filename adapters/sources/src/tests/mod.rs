@@ -6,6 +6,7 @@ mod conformance;
 mod csv;
 mod mistakes;
 mod servers;
+mod rest;
 mod sqlite;
 
 use std::{
