@@ -241,7 +241,7 @@ async fn misbehaviour_is_a_fault_in_time_and_leaks_nothing() {
         (WebReply::status(401), "check `auth`", false),
         (WebReply::status(302), "redirects are not followed", false),
         (WebReply::of(200, "text/html", "<p>Geheim</p>"), "type text/html: this is no JSON", true),
-        (WebReply::of(418, "x/Geheim Müller", "x"), "content type unreadable", true),
+        (WebReply::of(418, "x/Geheim Akte", "x"), "content type unreadable", true),
         (WebReply::json("Geheim"), "no JSON at line 1", true),
         (WebReply::json(r#"{"hits": [], "hits": []}"#), "one name twice", true),
         (WebReply::json(b"{\"hits\": \"\xff\xfe\"}".to_vec()), "no JSON at line 1", true),
@@ -302,7 +302,8 @@ async fn slowness_ends_at_the_limit_and_frees_its_place() {
         let began = Instant::now();
         let several = (0..6).map(|_| ask(&register, BIRTH, FIELDS, anna()));
         for answer in join_all(several).await {
-            assert!(answer.err().unwrap().to_string().contains("in time"));
+            let text = answer.err().unwrap().to_string();
+            assert!(text.contains("in time") || text.contains("within 300 ms"), "{text}");
         }
         assert!(began.elapsed() < Duration::from_millis(1500));
     }
@@ -651,9 +652,9 @@ async fn mistakes_are_named() {
         assert_eq!(mistakes[0].at, "evidence.birth-certificate.match.family_name");
     }
     for (good, bad, line) in [
-        ("idempotent = true", "idempotent = true\nverify = false", 9),
-        ("idempotent = true", "auth = { kind = \"oauth2\", secret = \"x\" }", 8),
-        ("idempotent = true", "method = \"PUT\"", 8),
+        ("idempotent = true", "idempotent = true\nverify = false", 10),
+        ("idempotent = true", "auth = { kind = \"oauth2\", secret = \"x\" }", 9),
+        ("idempotent = true", "method = \"PUT\"", 9),
     ] {
         let parsed = SourcesConfig::parse(&right.replacen(good, bad, 1));
         let Err(crate::ConfigError::Line { line: found, .. }) = parsed else { panic!("{bad}") };
