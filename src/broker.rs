@@ -41,7 +41,8 @@ pub fn read(path: &Path) -> Result<BrokerConfig, Exit> {
         *file = folder.join(&*file);
     }
     let ledger = &mut broker.ledger;
-    for file in [&mut ledger.key, &mut ledger.memory].into_iter().chain(&mut ledger.database) {
+    let files = ledger.memory.iter_mut().chain(&mut ledger.database);
+    for file in files.chain([&mut ledger.key]) {
         *file = folder.join(&*file);
     }
     if let Some(postgres) = &mut ledger.postgres

@@ -6,11 +6,15 @@ mod forget;
 pub mod replay;
 mod show;
 
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::Arc};
 
-use einmal_broker::{BrokerConfig, config::LedgerSection, open_ledger};
-use einmal_ledger::{Ledger, verify_store};
-use einmal_peer::files;
+use einmal_broker::{
+    BrokerConfig,
+    config::{KeeperMemory, LedgerSection},
+    open_ledger, serve,
+};
+use einmal_ledger::{Ledger, LedgerConfig, verify_store};
+use einmal_peer::{Clock, Tls, files};
 use einmal_protocol::{note::LedgerKey, tlog_proof::TlogProof};
 
 use crate::{Exit, broker, foreign::Published};
@@ -109,14 +113,27 @@ fn key_of(section: &LedgerSection) -> Result<LedgerKey, Exit> {
 async fn open(config: &BrokerConfig, required: usize) -> Result<Ledger, Exit> {
     let section = &config.ledger;
     let key = files::signing_key(&section.key)?;
-    let settings = open_ledger::settings(section, required).map_err(Exit::usage)?;
+    let settings = settings(config, required)?;
     open_ledger::open(section, &settings, key).await.map_err(Exit::failed)
+}
+
+/// With the keeper, where it is a memory: then it has to answer.
+fn settings(config: &BrokerConfig, required: usize) -> Result<LedgerConfig, Exit> {
+    let section = &config.ledger;
+    let mut settings = open_ledger::settings(section, required).map_err(Exit::usage)?;
+    if section.keeper_memory != KeeperMemory::Off {
+        let tls = Tls::load(&config.tls).map_err(Exit::usage)?;
+        let trust = serve::trust(config, Clock::system().now_ms()).map_err(Exit::usage)?;
+        open_ledger::with_keeper(&mut settings, section, (&Arc::new(trust), &tls), false)
+            .map_err(Exit::usage)?;
+    }
+    Ok(settings)
 }
 
 async fn verify_ledger(args: &ConfigArgs, json: bool) -> Result<(), Exit> {
     let section = broker::read(&args.config)?.ledger;
     let store = open_ledger::inspect(&section).await.map_err(Exit::failed)?;
-    let report = verify_store(&*store, &key_of(&section)?, Some(&section.memory))
+    let report = verify_store(&*store, &key_of(&section)?, section.memory.as_deref())
         .await
         .map_err(Exit::failed)?;
     if json {

@@ -40,7 +40,8 @@ pub(super) async fn look(
         }
     }
     // The memory first: it is written after the database, so it is never ahead of what follows.
-    let memory = named.map(|named| remembered(&section.memory, &named));
+    let memory = section.memory.as_ref().zip(named);
+    let memory = memory.map(|(memory, named)| remembered(memory, &named));
     let stored = open_ledger::inspect(section).await;
     let stored = stored.map_err(|error| format!("the ledger cannot be opened: {error}"));
     let create = "`einmal ledger create` makes one, once; otherwise find the one that was";

@@ -4,17 +4,18 @@
 use std::path::PathBuf;
 
 use einmal_broker::{BrokerConfig, open_ledger};
-use einmal_ledger::{OpenError, remembered};
+use einmal_ledger::{Need, OpenError, remembered};
 use einmal_peer::files;
 use einmal_protocol::note::Checkpoint;
 
-use super::{ConfigArgs, key_of};
+use super::{ConfigArgs, key_of, settings};
 use crate::{Exit, broker};
 
 /// Ends a ledger for good and writes its last checkpoint, for the directory.
 ///
 /// Where the database is whole, no broker appends to it any more. Where it is damaged, or older
-/// than what was signed, the last checkpoint is the one in the memory: nothing that was answered
+/// than what was signed, the last checkpoint is the one in the memory (or that the keeper
+/// knows): nothing that was answered
 /// may seem not to have been. Afterwards the register authority enters it as `final_checkpoint`
 /// of this ledger in the directory, `einmal ledger create` makes one of a new origin, and the
 /// directory names that for the brokers.
@@ -59,7 +60,7 @@ pub(super) async fn run(args: Args) -> Result<(), Exit> {
 async fn last_checkpoint(config: &BrokerConfig) -> Result<(Checkpoint, Option<String>), Exit> {
     let section = &config.ledger;
     let key = files::signing_key(&section.key)?;
-    let settings = open_ledger::settings(section, 0).map_err(Exit::usage)?;
+    let settings = settings(config, 0)?;
     match open_ledger::open(section, &settings, key).await {
         Ok(ledger) => {
             let last = ledger.end().await.map_err(Exit::failed)?;
@@ -72,7 +73,20 @@ async fn last_checkpoint(config: &BrokerConfig) -> Result<(Checkpoint, Option<St
             | OpenError::Store(_)
             | OpenError::Database(_)),
         ) => {
-            let signed = remembered(&section.memory, &key_of(section)?).map_err(Exit::failed)?;
+            let mut known = Vec::new();
+            if let Some(memory) = &section.memory {
+                known.push(remembered(memory, &key_of(section)?).map_err(Exit::failed)?);
+            }
+            if let Some(keeper) = &settings.distant {
+                match keeper.largest(&key_of(section)?).await {
+                    Ok(held) => known.extend(held),
+                    // Beside it there is a file that knows as much.
+                    Err(fault) if keeper.need == Need::Told => println!("{fault}"),
+                    Err(fault) => return Err(Exit::failed(fault)),
+                }
+            }
+            let signed = known.into_iter().max_by_key(Checkpoint::size);
+            let signed = signed.ok_or_else(|| Exit::failed("no memory knows what was signed"))?;
             let problem = match error {
                 OpenError::Closed { .. } => None,
                 error => Some(error.to_string()),

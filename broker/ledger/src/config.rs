@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 
 use einmal_protocol::note::is_origin;
 
-use crate::witness::Witnesses;
+use crate::{distant::Distant, witness::Witnesses};
 
 /// Where a ledger lies and how much it takes at once.
 #[derive(Clone, Debug)]
@@ -22,6 +22,8 @@ pub struct LedgerConfig {
     pub adopt_memory: bool,
     /// Who cosigns its checkpoints.
     pub witnesses: Witnesses,
+    /// A memory on another machine, where there is one.
+    pub distant: Option<Distant>,
     /// Less room than this on the database's disk, in bytes, and [`crate::Ledger::has_room`] says
     /// so: then nothing new is begun, while what is under way can still be logged.
     pub reserve_bytes: u64,
@@ -48,6 +50,7 @@ impl LedgerConfig {
             memory: memory.into(),
             adopt_memory: false,
             witnesses: Witnesses::default(),
+            distant: None,
             reserve_bytes: 256 << 20,
             follow: Duration::from_millis(500),
             batch_max: 256,

@@ -3,7 +3,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, OnceLock, PoisonError, RwLock},
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError, RwLock,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use einmal_protocol::{
@@ -22,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     batch::Waiting,
     config::LedgerConfig,
+    distant::tell_later,
     entry::{AppendError, Found, Logged, NewEntry, ReadError},
     open::{self, OpenError},
     shelf::Shelf,
@@ -68,6 +72,8 @@ pub(crate) struct Shared {
     cosigned: Mutex<Option<Arc<Checkpoint>>>,
     pub(crate) key: SigningKey,
     stopped: OnceLock<String>,
+    /// Whether a memory on another machine keeps it waiting.
+    waiting: AtomicBool,
 }
 
 impl Shared {
@@ -90,6 +96,16 @@ impl Shared {
     /// Says why the writer stops; the first reason stays.
     pub(crate) fn stop(&self, why: &str) {
         let _first = self.stopped.set(why.to_owned());
+        self.wait(false);
+    }
+
+    /// Says whether nothing can be answered for now.
+    pub(crate) fn wait(&self, waiting: bool) {
+        self.waiting.store(waiting, Ordering::Relaxed);
+    }
+
+    fn is_waiting(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed)
     }
 
     /// The newest checkpoint, each time it changes.
@@ -173,14 +189,22 @@ impl Ledger {
             checkpoint: watch::Sender::new(checkpoint),
             key,
             stopped: OnceLock::new(),
+            waiting: AtomicBool::new(
+                opened.afar.as_ref().is_some_and(|afar| afar.distant.is_needed() && !afar.met),
+            ),
         });
+        let (needed, told) = match opened.afar {
+            Some(afar) if afar.distant.is_needed() => (Some(afar), None),
+            told => (None, told),
+        };
         let (queue, waiting) = mpsc::channel(config.queue_max);
         let closing = CancellationToken::new();
         let cosigner = Arc::new(Cosigner::new(config.witnesses.clone(), ledger_key));
         let writer = Writer {
             shared: Arc::clone(&shared),
             store: Arc::clone(&store),
-            memory: Some(opened.memory),
+            memory: opened.memory,
+            afar: needed,
             cosigner: Arc::clone(&cosigner),
             row: opened.row,
             tree: opened.tree,
@@ -193,6 +217,10 @@ impl Ledger {
             closing: closing.clone(),
         };
         let writer = tokio::spawn(writer.run());
+        if let Some(told) = told {
+            let (shared, queue) = (Arc::clone(&shared), queue.clone());
+            tokio::spawn(tell_later(told, shared, queue, closing.clone()));
+        }
         if later {
             tokio::spawn(cosign_later(
                 cosigner,
@@ -227,6 +255,9 @@ impl Ledger {
         let kib = u32::try_from(entry.body.len() / 1024 + 1).unwrap_or(u32::MAX);
         let share = Arc::clone(&self.room).try_acquire_many_owned(kib);
         let share = share.map_err(|_| AppendError::Busy)?;
+        if self.shared.is_waiting() {
+            return Err(AppendError::Busy);
+        }
         let leaf = Leaf::new(entry.kind, entry.day, &entry.body);
         let (answer, answered) = tokio::sync::oneshot::channel();
         let addition = Addition { slot, leaf, body: entry.body };
@@ -351,6 +382,9 @@ impl Ledger {
 
     /// Waits until what other processes have appended so far is known here, or the writer ends.
     pub async fn refresh(&self) {
+        if self.shared.is_waiting() {
+            return;
+        }
         let (answer, answered) = tokio::sync::oneshot::channel();
         if self.queue.send(Work::Refresh(answer)).await.is_ok() {
             let _ended = answered.await;
@@ -423,9 +457,10 @@ impl Ledger {
         self.shared.watch()
     }
 
-    /// Whether it still takes entries.
+    /// Whether it takes entries: it has not stopped, and waits for no memory.
     pub fn is_healthy(&self) -> bool {
-        self.shared.stopped.get().is_none() && !self.queue.is_closed()
+        let waits = self.shared.is_waiting();
+        self.shared.stopped.get().is_none() && !waits && !self.queue.is_closed()
     }
 
     /// Logs what has queued, then stops, for all handles. When it returns, no file and no

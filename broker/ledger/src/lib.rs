@@ -8,6 +8,7 @@
 
 mod batch;
 mod config;
+mod distant;
 mod entry;
 mod follow;
 mod foreign;
@@ -31,6 +32,7 @@ mod writer;
 mod conformance;
 
 pub use config::LedgerConfig;
+pub use distant::{Distant, DistantFault, DistantMemory, Need};
 pub use entry::{AppendError, Found, Logged, NewEntry, ReadError};
 pub use foreign::{
     DirSource, Fetching, ForeignError, ForeignReport, SourceError, TileSource, verify_tiles,

@@ -10,6 +10,7 @@ use einmal_protocol::{
 
 use crate::{
     config::LedgerConfig,
+    distant::{Afar, DistantFault, Need},
     memory::{Memory, MemoryError},
     postgres::PostgresOptionsError,
     shelf::Shelf,
@@ -28,7 +29,8 @@ pub(crate) struct Opened {
     pub(crate) row: Row,
     pub(crate) tree: Tree,
     pub(crate) edge: Edge,
-    pub(crate) memory: Memory,
+    pub(crate) memory: Option<Memory>,
+    pub(crate) afar: Option<Afar>,
     pub(crate) checkpoint: Checkpoint,
 }
 
@@ -49,7 +51,12 @@ pub(crate) async fn open(
     // The memories first: they are written after the database, so the row read then is not behind
     // them, whoever else is appending.
     let witnessed = ask_witnesses(&config.witnesses, &ledger).await;
-    let remembered = Memory::open(&config.memory)?;
+    let (mut afar, held) = match &config.distant {
+        Some(distant) => distant.ask_at_start(&ledger).await?,
+        None => (None, None),
+    };
+    let alone = config.distant.as_ref().is_some_and(|distant| distant.need == Need::Alone);
+    let remembered = if alone { None } else { Memory::open(&config.memory)? };
     let row = store.row().await?;
     if row.head.origin != config.origin {
         let (found, configured) = (row.head.origin, config.origin.clone());
@@ -64,29 +71,46 @@ pub(crate) async fn open(
     for note in witnessed.iter().flatten() {
         extends(note, shelf, &tree, &ledger).await?;
     }
+    if let Some(held) = &held {
+        extends(held.note(), shelf, &tree, &ledger).await?;
+    }
     let may_be_new =
         tree.size() == 0 || config.adopt_memory || know_the_newest(&witnessed, &config.witnesses);
-    let (mut memory, note) = match remembered {
-        Some((memory, Some(note))) => (memory, Some(note)),
-        Some((memory, None)) if may_be_new => (memory, None),
-        None if may_be_new => (Memory::create(&config.memory)?, None),
-        _ => return Err(OpenError::MemoryMissing { size: tree.size() }),
-    };
-    if let Some(note) = note {
-        extends(&note, shelf, &tree, &ledger).await?;
-        memory.compared(note);
-    }
+    let needed = afar.as_ref().is_some_and(|afar| afar.distant.is_needed());
     let checkpoint = Checkpoint::sign(&config.origin, row.head.size, row.head.root, key)?;
-    while let Some(note) = memory.write(checkpoint.note())? {
-        // Another broker of this machine has just appended more: then it knows enough, and is
-        // compared when this one has caught up.
-        if Checkpoint::parse(&note, &ledger).is_ok_and(|signed| signed.size() > tree.size()) {
-            break;
+    let memory = if alone {
+        if afar.as_ref().is_some_and(|afar| afar.met) && held.is_none() && !may_be_new {
+            return Err(OpenError::MemoryMissing { size: tree.size() });
         }
-        extends(&note, shelf, &tree, &ledger).await?;
-        memory.compared(note);
+        None
+    } else {
+        let may_be_new = may_be_new || (needed && held.is_some());
+        let mut memory = match remembered {
+            Some((mut memory, Some(note))) => {
+                extends(&note, shelf, &tree, &ledger).await?;
+                memory.compared(note);
+                memory
+            }
+            Some((memory, None)) if may_be_new => memory,
+            None if may_be_new => Memory::create(&config.memory)?,
+            _ => return Err(OpenError::MemoryMissing { size: tree.size() }),
+        };
+        while let Some(note) = memory.write(checkpoint.note())? {
+            // Another broker of this machine has just appended more: then it knows enough, and is
+            // compared when this one has caught up.
+            if Checkpoint::parse(&note, &ledger).is_ok_and(|signed| signed.size() > tree.size()) {
+                break;
+            }
+            extends(&note, shelf, &tree, &ledger).await?;
+            memory.compared(note);
+        }
+        Some(memory)
+    };
+    if let Some(afar) = &mut afar {
+        afar.may_be_new = may_be_new || memory.is_some();
+        afar.tell_at_start(&checkpoint, &ledger).await;
     }
-    Ok(Opened { row, tree, edge, memory, checkpoint })
+    Ok(Opened { row, tree, edge, memory, afar, checkpoint })
 }
 
 /// The right edge from the store, which must give the row's root. Others may be appending, so
@@ -303,13 +327,16 @@ pub enum OpenError {
     /// No memory, or an empty one, and not enough witnesses who must know as much.
     #[error(
         "the memory of this ledger of {size} leaves is missing, so whether the database is an old \
-         one cannot be known: put the memory back; only if a keeper or witness confirms that \
-         nothing larger was signed, set adopt_memory for one start"
+         one cannot be known: put the memory back (or the keeper that was it); only if a keeper or \
+         witness confirms that nothing larger was signed, set adopt_memory for one start"
     )]
     MemoryMissing {
         /// Leaves in the database.
         size: u64,
     },
+    /// The memory on another machine does not answer, and nothing may be answered without it.
+    #[error("{0}; without it nobody knows whether the database is an old one: start it first")]
+    Silent(#[source] DistantFault),
     /// The memory's checkpoint is not signed by this ledger's key.
     #[error("the memory is not of this ledger and key: {0}")]
     ForeignMemory(#[source] NoteError),

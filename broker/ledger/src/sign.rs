@@ -7,6 +7,7 @@ use std::sync::Arc;
 use einmal_protocol::note::{Checkpoint, LedgerKey};
 
 use crate::{
+    distant::Need,
     memory::{Memory, MemoryError},
     open::{OpenError, ask_witnesses, extends},
     store::StoreError,
@@ -27,6 +28,9 @@ impl Writer {
                 self.compare(note).await?;
                 continue;
             }
+            if !self.remember_afar(&checkpoint).await? {
+                continue;
+            }
             let mut checkpoint = Arc::new(checkpoint);
             if self.cosigner.is_required() {
                 let shelf = &self.shared.shelf;
@@ -45,7 +49,7 @@ impl Writer {
     }
 
     /// Catches up to a size that `who` "has cosigned" or otherwise knows to be signed.
-    async fn reach(&mut self, who: &str, size: u64) -> Result<(), Halted> {
+    pub(crate) async fn reach(&mut self, who: &str, size: u64) -> Result<(), Halted> {
         for attempt in 0..ATTEMPTS {
             pause(attempt).await;
             let Ok(row) = self.store.row().await else { continue };
@@ -76,6 +80,7 @@ impl Writer {
         for note in notes.iter().flatten() {
             self.must_extend(note, &key).await?;
         }
+        self.ask_afar().await?;
         self.generation = generation;
         Ok(())
     }
@@ -97,7 +102,7 @@ impl Writer {
     }
 
     /// Stops where the tree does not contain what a note says was signed.
-    async fn must_extend(&self, note: &str, key: &LedgerKey) -> Result<(), Halted> {
+    pub(crate) async fn must_extend(&self, note: &str, key: &LedgerKey) -> Result<(), Halted> {
         for attempt in 0.. {
             pause(attempt).await;
             match extends(note, &self.shared.shelf, &self.tree, key).await {
@@ -112,7 +117,11 @@ impl Writer {
     /// Has the outside memory know a note; gives back what must be compared with the tree first.
     async fn remember(&mut self, note: String) -> Result<Option<String>, Halted> {
         let Some(mut memory) = self.memory.take() else {
-            return Err(self.halt("the ledger's memory is gone"));
+            // It is gone only where this writer has halted over it.
+            return match self.afar.as_ref().is_some_and(|afar| afar.distant.need == Need::Alone) {
+                true => Ok(None),
+                false => Err(self.halt("the ledger's memory is gone")),
+            };
         };
         let written = tokio::task::spawn_blocking(move || {
             let news = memory.write(&note)?;

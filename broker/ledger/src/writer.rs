@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     batch::{Answer, Sorted, Waiting, answer_repeats},
+    distant::Afar,
     entry::AppendError,
     follow::follow,
     ledger::Shared,
@@ -56,7 +57,10 @@ pub(crate) enum Work {
 pub(crate) struct Writer {
     pub(crate) shared: Arc<Shared>,
     pub(crate) store: Arc<dyn Store>,
+    /// Nothing where the one on another machine is the only one.
     pub(crate) memory: Option<Memory>,
+    /// The one on another machine, where answers wait for it.
+    pub(crate) afar: Option<Afar>,
     pub(crate) cosigner: Arc<Cosigner>,
     /// The ledger as this process last saw it: durable, but signed only once it is published.
     pub(crate) row: Row,
@@ -90,6 +94,9 @@ enum Committed {
 impl Writer {
     /// Runs until the ledger is closed or has to stop.
     pub(crate) async fn run(mut self) {
+        if self.meet().await.is_err() {
+            return;
+        }
         loop {
             let Some(work) = self.gather().await else {
                 return self.shared.stop("the ledger was closed");

@@ -72,8 +72,16 @@ pub struct LedgerSection {
     /// Or a PostgreSQL database, for several brokers on one ledger.
     #[serde(default)]
     pub postgres: Option<PostgresSection>,
-    /// Memory of the largest signed checkpoint; on another disk than the database.
-    pub memory: PathBuf,
+    /// Memory of the largest signed checkpoint; on another disk than the database. It may be left
+    /// out where `keeper_memory` is "required".
+    #[serde(default)]
+    pub memory: Option<PathBuf>,
+    /// Whether the ledger's keeper remembers it too.
+    #[serde(default)]
+    pub keeper_memory: KeeperMemory,
+    /// How long the keeper is waited for, in milliseconds, before it counts as away.
+    #[serde(default = "keeper_patience_ms")]
+    pub keeper_patience_ms: u64,
     /// Start although the memory is missing. Only after it was really lost.
     #[serde(default)]
     pub adopt_memory: bool,
@@ -99,6 +107,23 @@ impl LedgerSection {
             }
         }
     }
+}
+
+/// What the ledger's keeper is to the ledger.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum KeeperMemory {
+    /// It is not asked.
+    #[default]
+    Off,
+    /// It is asked at start and told what is signed; nobody waits for it.
+    Told,
+    /// Nothing is answered that it does not know. While it is away, nothing is logged.
+    Required,
+}
+
+fn keeper_patience_ms() -> u64 {
+    2_000
 }
 
 fn reserve_mib() -> u64 {

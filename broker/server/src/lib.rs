@@ -10,6 +10,7 @@ pub mod config;
 mod ending;
 pub mod exchange;
 pub mod forget;
+pub mod keeper_memory;
 pub mod metrics;
 pub mod notice;
 pub mod open_ledger;

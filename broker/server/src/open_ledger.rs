@@ -1,19 +1,24 @@
 // SPDX-License-Identifier: EUPL-1.2
-//! Opening the ledger that a configuration names, with its witnesses.
+//! Opening the ledger that a configuration names, with its witnesses and its keeper.
 
 use std::{path::Path, sync::Arc, time::Duration};
 
 use einmal_ledger::{
-    Added, Ledger, LedgerConfig, OpenError, PostgresOptions, PostgresStore, SqliteStore, Witness,
-    WitnessFault, Witnesses,
+    Added, Distant, Ledger, LedgerConfig, Need, OpenError, PostgresOptions, PostgresStore,
+    SqliteStore, Witness, WitnessFault, Witnesses,
     store::{Pending, Store},
 };
-use einmal_peer::files;
-use einmal_peer::http::{HttpClient, HttpOptions};
+use einmal_peer::{
+    Tls, TrustStore, files,
+    http::{HttpClient, HttpOptions},
+};
 use einmal_protocol::{Digest, cosignature::WitnessKey, key::SigningKey};
 use einmal_witness::{WitnessAnswer, WitnessClient};
 
-use crate::config::LedgerSection;
+use crate::{
+    config::{KeeperMemory, LedgerSection},
+    keeper_memory,
+};
 
 /// A witness reached over HTTP.
 struct Remote {
@@ -58,13 +63,22 @@ impl Remote {
     }
 }
 
-/// What a section says, as the ledger wants it. `required` cosignatures are waited for.
+/// What a section says, as the ledger wants it. `required` cosignatures are waited for. Without
+/// the keeper: see [`with_keeper`].
 ///
 /// # Errors
-/// Where a witness's key is none, or fewer are named than are required.
+/// Where a witness's key is none, fewer are named than are required, or there is no memory.
 pub fn settings(section: &LedgerSection, required: usize) -> Result<LedgerConfig, String> {
     let database = section.database.clone().unwrap_or_default();
-    let mut config = LedgerConfig::new(&section.origin, database, &section.memory);
+    let memory = match &section.memory {
+        None if section.keeper_memory != KeeperMemory::Required => {
+            return Err(
+                "name a `memory` in [ledger], or set keeper_memory = \"required\"".to_owned()
+            );
+        }
+        memory => memory.clone().unwrap_or_default(),
+    };
+    let mut config = LedgerConfig::new(&section.origin, database, memory);
     config.adopt_memory = section.adopt_memory;
     config.reserve_bytes = section.reserve_mib << 20;
     let patience = Duration::from_millis(section.witness_patience_ms);
@@ -88,6 +102,29 @@ pub fn settings(section: &LedgerSection, required: usize) -> Result<LedgerConfig
     }
     config.witnesses = Witnesses { all, required, patience };
     Ok(config)
+}
+
+/// Adds the ledger's keeper, where the section says that it is a memory. Where it is needed and
+/// away at start, `start_without` says that the ledger starts, and logs nothing until it answers.
+///
+/// # Errors
+/// Where the directory says not where it is.
+pub fn with_keeper(
+    config: &mut LedgerConfig,
+    section: &LedgerSection,
+    (trust, tls): (&Arc<TrustStore>, &Tls),
+    start_without: bool,
+) -> Result<(), String> {
+    let need = match (section.keeper_memory, &section.memory) {
+        (KeeperMemory::Off, _) => return Ok(()),
+        (KeeperMemory::Told, _) => Need::Told,
+        (KeeperMemory::Required, Some(_)) => Need::Required,
+        (KeeperMemory::Required, None) => Need::Alone,
+    };
+    let memory = keeper_memory::KeeperMemory::new(&section.origin, Arc::clone(trust), tls)?;
+    let patience = Duration::from_millis(section.keeper_patience_ms);
+    config.distant = Some(Distant { memory: Arc::new(memory), need, patience, start_without });
+    Ok(())
 }
 
 /// A database, as its section names it.
@@ -139,22 +176,27 @@ pub async fn inspect(section: &LedgerSection) -> Result<Arc<dyn Store>, OpenErro
     })
 }
 
-/// Makes an empty ledger and its memory.
+/// Makes an empty ledger and its memory. Its keeper is not asked: where it is the only memory, it
+/// is when the broker starts.
 ///
 /// # Errors
 /// Where there is one already.
 pub async fn create(section: &LedgerSection, key: SigningKey) -> Result<(), OpenError> {
-    if section.memory.exists() {
+    if section.memory.as_ref().is_some_and(|memory| memory.exists()) {
         return Err(OpenError::MemoryExists);
     }
-    let config = settings(section, 0).map_err(|_| OpenError::Config("a witness's key is none"))?;
+    let config = settings(section, 0);
+    let config = config.map_err(|_| OpenError::Config("a witness's key or the memory is none"))?;
     let store: Arc<dyn Store> = match named(section)? {
         Named::Sqlite(path) => Arc::new(SqliteStore::create(path, &section.origin).await?),
         Named::Postgres(options) => {
             Arc::new(PostgresStore::create(*options, &section.origin).await?)
         }
     };
-    Ledger::start(store, &config, key).await?.close().await;
+    match section.memory {
+        Some(_) => Ledger::start(store, &config, key).await?.close().await,
+        None => store.disconnect().await,
+    }
     Ok(())
 }
 

@@ -91,15 +91,15 @@ impl std::fmt::Debug for Running {
 pub async fn start(config: &BrokerConfig, clock: Clock) -> Result<Running, ServeError> {
     let now_ms = clock.now_ms();
     let tls = Tls::load(&config.tls)?;
-    let trust = trust(config, now_ms)?;
+    let trust = Arc::new(trust(config, now_ms)?);
     let current = trust.current();
     let trust_domain = current.root.document().trust_domain.clone();
     let cards = Cards::open(&config.state.join("cards"), &current.directory, now_ms)?;
-    let ledger = open_ledger(config, &current).await?;
+    let ledger = open_ledger(config, &trust, &tls).await?;
     let broker = Arc::new(Broker {
         origin: config.ledger.origin.clone(),
         clock,
-        trust: Arc::new(trust),
+        trust,
         cards,
         ledger,
         attachments: Attachments::default(),
@@ -185,9 +185,11 @@ pub fn archive(config: &BrokerConfig) -> PathBuf {
 
 async fn open_ledger(
     config: &BrokerConfig,
-    trust: &einmal_policy::Trust,
+    trust: &Arc<TrustStore>,
+    tls: &Tls,
 ) -> Result<Ledger, ServeError> {
-    let section = &config.ledger;
+    let (section, store) = (&config.ledger, trust);
+    let trust = store.current();
     let known = trust.directory.ledger(&section.origin).ok_or_else(|| {
         ServeError::Ledger(format!("the directory has no ledger `{}`", section.origin))
     })?;
@@ -202,7 +204,9 @@ async fn open_ledger(
         ));
     }
     let required = trust.rules.quorum().required;
-    let settings = opening::settings(section, required).map_err(ServeError::Ledger)?;
+    let mut settings = opening::settings(section, required).map_err(ServeError::Ledger)?;
+    // Without the broker's documents a keeper cannot start either.
+    opening::with_keeper(&mut settings, section, (store, tls), true).map_err(ServeError::Ledger)?;
     Ok(opening::open(section, &settings, key).await?)
 }
 

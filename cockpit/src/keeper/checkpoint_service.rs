@@ -3,11 +3,16 @@
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
-use einmal_peer::listen::{self, Peer, PeerStream};
+use einmal_peer::{
+    PeerRole,
+    listen::{self, Peer, PeerStream},
+};
 use einmal_protocol::{
+    Digest,
     note::{Checkpoint, NOTE_MAX},
     wire::cockpit::v1::{
-        HandInRequest, HandInResponse, Verdict,
+        GetLargestRequest, GetLargestResponse, HandInRequest, HandInResponse, RememberRequest,
+        RememberResponse, Verdict,
         checkpoint_service_server::{CheckpointService, CheckpointServiceServer},
     },
 };
@@ -29,7 +34,26 @@ const HEADERS_MAX: u32 = 16 * 1024;
 /// The largest number that the index holds; no ledger comes near it.
 const SIZE_MAX: u64 = i64::MAX.unsigned_abs();
 
+/// A note, and what else stands in a message.
+const MESSAGE_MAX: usize = NOTE_MAX + 128;
+
 struct Room(Keeper);
+
+impl Room {
+    fn parse(&self, note: &str) -> Result<Checkpoint, Status> {
+        let checkpoint = Checkpoint::parse(note, &self.0.ledger)
+            .map_err(|error| Status::invalid_argument(error.to_string()))?;
+        if checkpoint.size() > SIZE_MAX {
+            return Err(Status::invalid_argument("no ledger has so many leaves"));
+        }
+        Ok(checkpoint)
+    }
+}
+
+fn peer_of<T>(request: &Request<T>) -> Result<Peer, Status> {
+    let peer = request.extensions().get::<Peer>().cloned();
+    peer.ok_or_else(|| Status::unauthenticated("the connection has no identity"))
+}
 
 #[tonic::async_trait]
 impl CheckpointService for Room {
@@ -37,16 +61,10 @@ impl CheckpointService for Room {
         &self,
         request: Request<HandInRequest>,
     ) -> Result<Response<HandInResponse>, Status> {
-        let peer = request.extensions().get::<Peer>().map(|peer| &peer.id);
-        let peer = peer.ok_or_else(|| Status::unauthenticated("the connection has no identity"))?;
+        let peer = peer_of(&request)?.id;
         let peer = format!("{}/{}", peer.role.as_str(), peer.id);
-        let note = request.into_inner().checkpoint;
         let keeper = &self.0;
-        let checkpoint = Checkpoint::parse(&note, &keeper.ledger)
-            .map_err(|error| Status::invalid_argument(error.to_string()))?;
-        if checkpoint.size() > SIZE_MAX {
-            return Err(Status::invalid_argument("no ledger has so many leaves"));
-        }
+        let checkpoint = self.parse(&request.into_inner().checkpoint)?;
         let now_ms = keeper.clock.now_ms();
         let verdict = match keeper.index.hand_in(&checkpoint, &peer, now_ms).await? {
             Compared::Consistent => Verdict::Consistent,
@@ -56,6 +74,31 @@ impl CheckpointService for Room {
         tracing::debug!(peer, size = checkpoint.size(), ?verdict, "a checkpoint was handed in");
         let checkpoint = keeper.index.state().await?.checkpoint;
         Ok(Response::new(HandInResponse { verdict: verdict.into(), checkpoint }))
+    }
+
+    async fn get_largest(
+        &self,
+        _request: Request<GetLargestRequest>,
+    ) -> Result<Response<GetLargestResponse>, Status> {
+        let checkpoint = self.0.index.largest().await?.unwrap_or_default();
+        Ok(Response::new(GetLargestResponse { checkpoint }))
+    }
+
+    async fn remember(
+        &self,
+        request: Request<RememberRequest>,
+    ) -> Result<Response<RememberResponse>, Status> {
+        if peer_of(&request)?.id.role != PeerRole::Broker {
+            return Err(Status::permission_denied("only brokers have checkpoints remembered"));
+        }
+        let request = request.into_inner();
+        let root = Digest::try_from(request.known_root.as_slice())
+            .map_err(|_| Status::invalid_argument("a root has 32 bytes"))?;
+        let checkpoint = self.parse(&request.checkpoint)?;
+        let keeper = &self.0;
+        let at = (&keeper.ledger, keeper.clock.now_ms());
+        let held = keeper.index.remember(&checkpoint, (request.known_size, root), at).await?;
+        Ok(Response::new(RememberResponse { checkpoint: held.unwrap_or_default() }))
     }
 }
 
@@ -80,8 +123,8 @@ pub async fn take_checkpoints(
         stop.clone(),
     ));
     let service = CheckpointServiceServer::new(Room(keeper))
-        .max_decoding_message_size(NOTE_MAX + 64)
-        .max_encoding_message_size(NOTE_MAX + 64);
+        .max_decoding_message_size(MESSAGE_MAX)
+        .max_encoding_message_size(MESSAGE_MAX);
     let served = tokio::spawn(async move {
         let ended = Server::builder()
             .timeout(TIMEOUT)

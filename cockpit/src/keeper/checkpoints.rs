@@ -12,13 +12,16 @@
 //! their own, so that no operator can make room for a broker's lie; and one that waits for more
 //! than an hour is an alarm, since a ledger could also hide a branch by never going on with the
 //! keeper's.
+//!
+//! And the ledger's brokers have each checkpoint that they sign remembered here, outside of their
+//! database, before they answer: whoever starts on a restored one is told of the larger tree.
 
 use einmal_protocol::{
     Digest,
-    merkle::{fold, plan_consistency},
+    merkle::{empty_root, fold, plan_consistency},
     note::{Checkpoint, LedgerKey},
 };
-use sqlx::{Row as _, Sqlite, Transaction};
+use sqlx::{Row as _, Sqlite, SqliteConnection, Transaction};
 
 use super::{
     IndexError, IntakeError,
@@ -84,6 +87,49 @@ impl Index {
         self.compare(checkpoint, now_ms).await
     }
 
+    /// The largest checkpoint of the ledger's key that is known here from anybody.
+    pub(super) async fn largest(&self) -> Result<Option<String>, IndexError> {
+        Ok(largest(&mut *self.pool.acquire().await?).await?)
+    }
+
+    /// Remembers a checkpoint of a broker, durably, if `known` is the largest until now; gives the
+    /// largest afterwards. Where it is not of the keeper's tree, the proof is kept.
+    pub(super) async fn remember(
+        &self,
+        checkpoint: &Checkpoint,
+        known: (u64, Digest),
+        (ledger, now_ms): (&LedgerKey, u64),
+    ) -> Result<Option<String>, IndexError> {
+        let mut tx = self.pool.begin_with("BEGIN IMMEDIATE").await?;
+        let held = largest(&mut tx).await?;
+        // What is held was verified when it came; a ledger's key does not change.
+        let parsed = held.as_ref().and_then(|note| Checkpoint::parse(note, ledger).ok());
+        let held_as = parsed.map_or((0, empty_root()), |held| (held.size(), held.root()));
+        let new = (checkpoint.size(), checkpoint.root());
+        if known != held_as || new.0 < held_as.0 || (new.0 == held_as.0 && new != held_as) {
+            return Ok(held);
+        }
+        sql("INSERT OR REPLACE INTO remembered_checkpoint VALUES (1, ?, ?, ?)")
+            .bind(int(new.0))
+            .bind(new.1.to_vec())
+            .bind(checkpoint.note())
+            .execute(&mut *tx)
+            .await?;
+        tx.commit().await?;
+        self.compare(checkpoint, now_ms).await?;
+        Ok(Some(checkpoint.note().to_owned()))
+    }
+
+    /// Compares what the brokers had remembered here, once the keeper has come so far.
+    async fn compare_remembered(&self, ledger: &LedgerKey, now_ms: u64) -> Result<(), IndexError> {
+        let row = sql("SELECT note FROM remembered_checkpoint").fetch_optional(&self.pool).await?;
+        let note: Option<String> = row.map(|row| row.try_get("note")).transpose()?;
+        if let Some(checkpoint) = note.and_then(|note| Checkpoint::parse(&note, ledger).ok()) {
+            self.compare(&checkpoint, now_ms).await?;
+        }
+        Ok(())
+    }
+
     /// Compares, and keeps the proof where it does not fit.
     pub(super) async fn compare(
         &self,
@@ -143,6 +189,7 @@ impl Index {
         ledger: &LedgerKey,
         now_ms: u64,
     ) -> Result<(), IndexError> {
+        self.compare_remembered(ledger, now_ms).await?;
         let size = self.state().await?.size;
         let reached = sql("SELECT DISTINCT size, root, note FROM pending_checkpoints \
              WHERE size <= ? ORDER BY size")
@@ -205,6 +252,17 @@ impl Index {
         if known.is_some() { Ok(()) } else { self.alarm(text, None).await }
     }
 }
+
+/// Of the same size the brokers' own comes first: whether another contradicts it is found elsewhere.
+async fn largest(connection: &mut SqliteConnection) -> Result<Option<String>, sqlx::Error> {
+    let row = sql(LARGEST).fetch_optional(connection).await?;
+    row.map(|row| row.try_get("note")).transpose()
+}
+
+const LARGEST: &str = "SELECT note, size, 0 AS place FROM remembered_checkpoint \
+     UNION ALL SELECT checkpoint, size, 1 FROM state WHERE checkpoint <> '' \
+     UNION ALL SELECT note, size, 2 FROM pending_checkpoints \
+     ORDER BY size DESC, place LIMIT 1";
 
 /// Puts a checkpoint with those that wait, and drops what is too much: the oldest of this peer,
 /// then the oldest of whichever peer has most.

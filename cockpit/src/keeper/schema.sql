@@ -109,6 +109,15 @@ CREATE TABLE IF NOT EXISTS pending_checkpoints (
     PRIMARY KEY (peer, size, root)
 ) STRICT, WITHOUT ROWID;
 
+-- One row: the largest checkpoint that the ledger's brokers signed and had remembered here before
+-- they answered.
+CREATE TABLE IF NOT EXISTS remembered_checkpoint (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    size INTEGER NOT NULL,
+    root BLOB NOT NULL,
+    note TEXT NOT NULL
+) STRICT;
+
 -- Split views, each with its proof.
 CREATE TABLE IF NOT EXISTS forks (
     size INTEGER NOT NULL,

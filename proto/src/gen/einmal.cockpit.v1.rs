@@ -117,6 +117,34 @@ pub struct Fork {
     #[prost(string, tag = "2")]
     pub kept: ::prost::alloc::string::String,
 }
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetLargestRequest {}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetLargestResponse {
+    /// The largest checkpoint under the ledger's key that the keeper knows from anybody: a C2SP
+    /// signed note. Empty: none.
+    #[prost(string, tag = "1")]
+    pub checkpoint: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RememberRequest {
+    /// A C2SP signed note, at least as large as what is known.
+    #[prost(string, tag = "1")]
+    pub checkpoint: ::prost::alloc::string::String,
+    /// Size and root of the largest that the caller knows the keeper to know, and has compared with
+    /// its tree; size 0: none.
+    #[prost(uint64, tag = "2")]
+    pub known_size: u64,
+    #[prost(bytes = "vec", tag = "3")]
+    pub known_root: ::prost::alloc::vec::Vec<u8>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RememberResponse {
+    /// The largest that the keeper knows now. Where it is another than the one in the request, that
+    /// one was not taken. Empty: none, and the request's was not taken.
+    #[prost(string, tag = "1")]
+    pub checkpoint: ::prost::alloc::string::String,
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct HandInRequest {
     /// A C2SP signed note.
@@ -628,7 +656,8 @@ pub mod checkpoint_service_client {
     use tonic::codegen::*;
     use tonic::codegen::http::Uri;
     /// Where adapters and clients hand in the last checkpoint that each of them saw, not through the
-    /// broker, so that nobody can be shown another ledger than the others.
+    /// broker, so that nobody can be shown another ledger than the others. And where the ledger's brokers
+    /// keep the largest checkpoint that they signed, outside of their database.
     #[derive(Debug, Clone)]
     pub struct CheckpointServiceClient<T> {
         inner: tonic::client::Grpc<T>,
@@ -721,6 +750,60 @@ pub mod checkpoint_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        pub async fn get_largest(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetLargestRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetLargestResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/einmal.cockpit.v1.CheckpointService/GetLargest",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("einmal.cockpit.v1.CheckpointService", "GetLargest"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Brokers only. Nothing is remembered unless `known` is what the keeper knows: two brokers over
+        /// two databases must not go on side by side.
+        pub async fn remember(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RememberRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RememberResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/einmal.cockpit.v1.CheckpointService/Remember",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("einmal.cockpit.v1.CheckpointService", "Remember"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -740,9 +823,26 @@ pub mod checkpoint_service_server {
             &self,
             request: tonic::Request<super::HandInRequest>,
         ) -> std::result::Result<tonic::Response<super::HandInResponse>, tonic::Status>;
+        async fn get_largest(
+            &self,
+            request: tonic::Request<super::GetLargestRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetLargestResponse>,
+            tonic::Status,
+        >;
+        /// Brokers only. Nothing is remembered unless `known` is what the keeper knows: two brokers over
+        /// two databases must not go on side by side.
+        async fn remember(
+            &self,
+            request: tonic::Request<super::RememberRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RememberResponse>,
+            tonic::Status,
+        >;
     }
     /// Where adapters and clients hand in the last checkpoint that each of them saw, not through the
-    /// broker, so that nobody can be shown another ledger than the others.
+    /// broker, so that nobody can be shown another ledger than the others. And where the ledger's brokers
+    /// keep the largest checkpoint that they signed, outside of their database.
     #[derive(Debug)]
     pub struct CheckpointServiceServer<T> {
         inner: Arc<T>,
@@ -849,6 +949,96 @@ pub mod checkpoint_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = HandInSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/einmal.cockpit.v1.CheckpointService/GetLargest" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetLargestSvc<T: CheckpointService>(pub Arc<T>);
+                    impl<
+                        T: CheckpointService,
+                    > tonic::server::UnaryService<super::GetLargestRequest>
+                    for GetLargestSvc<T> {
+                        type Response = super::GetLargestResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetLargestRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as CheckpointService>::get_largest(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetLargestSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/einmal.cockpit.v1.CheckpointService/Remember" => {
+                    #[allow(non_camel_case_types)]
+                    struct RememberSvc<T: CheckpointService>(pub Arc<T>);
+                    impl<
+                        T: CheckpointService,
+                    > tonic::server::UnaryService<super::RememberRequest>
+                    for RememberSvc<T> {
+                        type Response = super::RememberResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RememberRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as CheckpointService>::remember(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RememberSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

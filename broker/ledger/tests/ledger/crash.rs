@@ -8,6 +8,7 @@ use einmal_ledger::{AppendError, Ledger, OpenError, SqliteStore, store::StoreErr
 use einmal_protocol::receipt;
 
 use crate::{
+    distant::it_notices_a_restored_backup_alone,
     fixture::{Folder, ORIGIN, exchange, execute, fill, key, leaf, ledger_key, tamper},
     rig::{Fault, Rig, Watcher},
 };
@@ -83,6 +84,28 @@ const TABLE: &[(&str, &str, &[Shown])] = &[
         "outside memory lost",
         "refuse unless another memory answers",
         &[Here(|| Box::pin(the_memory_is_lost()))],
+    ),
+    (
+        "a backup restored where the keeper is the only memory",
+        "rollback: refuse; close the ledger",
+        &[
+            Here(|| Box::pin(it_notices_a_restored_backup_alone())),
+            By("tests/house/keeper_memory.rs", "the_keeper_alone_notices_a_restored_backup"),
+        ],
+    ),
+    (
+        "the keeper is needed as memory, and away",
+        "nothing is answered until it is back; started without it, nothing is logged",
+        &[
+            By(
+                "broker/ledger/tests/ledger/distant.rs",
+                "away_at_start_nothing_is_logged_until_it_answers",
+            ),
+            By(
+                "broker/ledger/tests/ledger/distant.rs",
+                "away_later_nobody_is_answered_before_it_knows",
+            ),
+        ],
     ),
     (
         "asynchronous fail-over that lost commits",

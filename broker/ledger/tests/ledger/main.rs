@@ -6,6 +6,8 @@ mod crash;
 #[cfg(test)]
 mod disk;
 #[cfg(test)]
+mod distant;
+#[cfg(test)]
 mod faults;
 #[cfg(test)]
 mod fixture;

@@ -13,7 +13,7 @@ use crate::{
     rig::Watcher,
 };
 
-async fn refusal(config: LedgerConfig) -> OpenError {
+pub(crate) async fn refusal(config: LedgerConfig) -> OpenError {
     match Ledger::open(config, key()).await {
         Ok(_) => panic!("the ledger started"),
         Err(error) => error,
@@ -28,7 +28,7 @@ async fn closed_ledger(numbers: std::ops::Range<u64>) -> Folder {
     folder
 }
 
-fn copy(from: &Path, to: &Path) {
+pub(crate) fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for name in ["ledger.db", "ledger.db-wal", "memory"] {
         let _ = std::fs::remove_file(to.join(name));
