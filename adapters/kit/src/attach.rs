@@ -343,9 +343,13 @@ impl Stream {
     async fn drain(mut self, replace: &CancellationToken) {
         let finish = async {
             self.to_broker.send(ToBrokerMessage::Drain(Drain {})).await;
-            while !self.running.is_empty() {
-                if !self.next(replace).await.unwrap_or(false) {
-                    return;
+            // What crossed our word on its way is served as well: the broker closes the stream
+            // when nothing is open any more. One that does not is not waited for for long.
+            loop {
+                let patience = if self.running.is_empty() { CLOSE } else { DRAIN };
+                match timeout(patience, self.next(replace)).await {
+                    Ok(Ok(true)) => {}
+                    _ => return,
                 }
             }
         };

@@ -123,6 +123,11 @@ impl Attachment {
         self.course.load(Ordering::Relaxed) >= course as u8
     }
 
+    /// Whether nothing is open on it, and nothing will be.
+    pub(crate) fn is_finished(&self) -> bool {
+        self.is_at(Course::Draining) && self.exchanges() == 0
+    }
+
     /// Tells the adapter that nothing new will come; once.
     pub(crate) fn tell_to_go(&self, course: Course) {
         if self.course.fetch_max(course as u8, Ordering::Relaxed) == Course::Serving as u8 {
@@ -145,10 +150,11 @@ impl Attachment {
         register: &Arc<str>,
         all: &Arc<AtomicUsize>,
     ) -> Option<OpenExchange> {
+        let mut opened = self.opened();
+        // Under the lock: see `is_finished`.
         if self.is_at(Course::Draining) || self.sender.is_closed() {
             return None;
         }
-        let mut opened = self.opened();
         let own = opened.by_register.get(register).copied().unwrap_or_default();
         let is_alone = self.registers.len() == 1;
         if opened.credits == 0 || (!is_alone && own >= opened.credits) {

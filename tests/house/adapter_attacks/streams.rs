@@ -150,6 +150,19 @@ async fn what_is_open_at_the_end_ends_as_usual() {
     assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
 }
 
+/// A question that was on its way when an idle adapter said that it goes is answered.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_crosses_the_last_word_of_an_idle_adapter_is_served() {
+    let mut stage = Stage::start().await;
+    let crossing = stage.honest_open().await;
+    let stopping = tokio::spawn(stage.adapter.take().unwrap().stop());
+    assert!(matches!(stage.line.next().await, Some(FromAdapter::Drain(_))));
+    let crossing = stage.commit(crossing).await;
+    stage.reveal(&crossing).await;
+    stage.line.hang_up().await;
+    stopping.await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broker_that_never_says_welcome_does_not_keep_an_adapter_from_stopping() {
     let mut stage = Stage::start().await;

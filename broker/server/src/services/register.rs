@@ -135,6 +135,10 @@ async fn read(
                             let _ = sender.try_send(Err(status.clone()));
                             return Err(status);
                         }
+                        // Closed from this side: what crossed the adapter's last word was served.
+                        if attachment.is_finished() {
+                            return Ok(());
+                        }
                     }
                     Ok(None) => return Ok(()),
                     Err(status) => return Err(status),
@@ -154,6 +158,9 @@ async fn read(
                 if let Err(status) = ending.look(broker, attachment) {
                     let _ = sender.try_send(Err(status.clone()));
                     return Err(status);
+                }
+                if attachment.is_finished() {
+                    return Ok(());
                 }
             }
         }
