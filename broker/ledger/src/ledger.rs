@@ -179,6 +179,10 @@ impl Ledger {
             }
         };
         let checkpoint = Arc::new(opened.checkpoint);
+        let (needed, told) = match opened.afar {
+            Some(afar) if afar.distant.is_needed() => (Some(afar), None),
+            told => (None, told),
+        };
         // Where witnesses cosign later, the public sees only what they have been shown: not the
         // newest today, and an older one tomorrow.
         let later = !config.witnesses.all.is_empty() && config.witnesses.required == 0;
@@ -189,14 +193,8 @@ impl Ledger {
             checkpoint: watch::Sender::new(checkpoint),
             key,
             stopped: OnceLock::new(),
-            waiting: AtomicBool::new(
-                opened.afar.as_ref().is_some_and(|afar| afar.distant.is_needed() && !afar.met),
-            ),
+            waiting: AtomicBool::new(needed.as_ref().is_some_and(|afar| !afar.met)),
         });
-        let (needed, told) = match opened.afar {
-            Some(afar) if afar.distant.is_needed() => (Some(afar), None),
-            told => (None, told),
-        };
         let (queue, waiting) = mpsc::channel(config.queue_max);
         let closing = CancellationToken::new();
         let cosigner = Arc::new(Cosigner::new(config.witnesses.clone(), ledger_key));

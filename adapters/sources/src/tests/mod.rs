@@ -5,8 +5,8 @@ mod backends;
 mod conformance;
 mod csv;
 mod mistakes;
-mod servers;
 mod rest;
+mod servers;
 mod sqlite;
 
 use std::{
