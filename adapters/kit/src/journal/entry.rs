@@ -48,6 +48,7 @@ pub struct Item {
 
 /// What is journalled.
 #[derive(Clone, PartialEq, Oneof)]
+#[allow(clippy::large_enum_variant, reason = "almost all are exchanges; the others are rare")]
 pub enum What {
     /// An exchange whose answer is about to leave.
     #[prost(message, tag = "1")]

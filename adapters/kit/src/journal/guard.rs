@@ -5,7 +5,7 @@
 use einmal_policy::Trust;
 use einmal_protocol::{
     request::Request,
-    wire::v1::{Outcome, Receipt, SubjectRole},
+    wire::v1::{Receipt, SubjectRole},
 };
 
 use super::{Exchange, Involved, Journal, Records, What, Withheld};
@@ -40,7 +40,7 @@ impl Journal {
         });
         let mut records = Records {
             people: people.collect(),
-            outcome: Outcome::from(said.outcome()).into(),
+            outcome: said.outcome().into(),
             fields: said.fields(),
             case_reference: case_reference.to_owned(),
         };

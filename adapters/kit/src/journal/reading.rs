@@ -2,7 +2,7 @@
 //! Reading journals: every entry of a folder, with its chain verified, and those about one person.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap, hash_map},
     path::{Path, PathBuf},
 };
 
@@ -123,11 +123,11 @@ pub fn find<E: From<BrokenJournal>>(
         for exchange in exchanges {
             found.read += 1;
             let key_day = exchange.key_day;
-            if !keys.contains_key(&key_day) {
-                keys.insert(key_day, key_of(key_day)?);
-            }
-            let key = keys.get(&key_day).and_then(Option::as_ref);
-            let Some(mut records) = key.and_then(|key| exchange.open(key)) else {
+            let key = match keys.entry(key_day) {
+                hash_map::Entry::Occupied(known) => known.into_mut(),
+                hash_map::Entry::Vacant(new) => new.insert(key_of(key_day)?),
+            };
+            let Some(mut records) = key.as_ref().and_then(|key| exchange.open(key)) else {
                 *found.unopened.entry(key_day).or_default() += 1;
                 continue;
             };
