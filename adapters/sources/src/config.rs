@@ -172,6 +172,8 @@ pub(crate) enum Encoding {
     Utf8,
     #[serde(rename = "latin-1")]
     Latin1,
+    #[serde(rename = "windows-1252")]
+    Windows1252,
 }
 
 /// How a source becomes evidence of one type.

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: EUPL-1.2
-//! CSV files: read into memory, and read again when their time or size changes.
+//! CSV files, and what all files of lines share: read into memory, and read again when their time
+//! or size changes.
 //!
-//! The first line has the column names. A line that cannot be used is left out, counted and
+//! The first line of a CSV file has the column names. A line that cannot be used is left out, counted and
 //! named by its number; never by what stands in it. Replace a file by renaming: a file that is
 //! written in place is first seen half.
 
@@ -19,6 +20,7 @@ use crate::{
     config::Encoding,
     csv_table::{self, Table},
     dates::DateFormat,
+    fixed_width::FixedForm,
     kinds::{BadName, Kind, Listing, Many, Missing, Naming, Setup, Source, Spot, keys},
     lookup::{CANDIDATES_MAX, Lookup, Matches, Wanted, birth_date},
     plan::{Plan, Row},
@@ -71,7 +73,7 @@ impl Setup for CsvKeys {
         };
         let encoding = self.encoding.unwrap_or_default();
         let path = spot.folder.join(&self.path);
-        match CsvSource::open(spot.name, path, delimiter, encoding).await {
+        match FileSource::open(spot.name, path, Form::Csv { delimiter }, encoding).await {
             Ok(source) => Some(Box::new(source)),
             Err(problem) => {
                 spot.bad_path(&self.path, &problem);
@@ -81,11 +83,18 @@ impl Setup for CsvKeys {
     }
 }
 
+/// How a line is cut into cells.
+#[derive(Clone)]
+pub(crate) enum Form {
+    Csv { delimiter: u8 },
+    Fixed(Arc<FixedForm>),
+}
+
 /// A file that could not be read is tried again after this.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 const READS_MAX: usize = 3;
 
-/// Lines of a CSV file that cannot be used.
+/// Lines of a file that cannot be used.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BadLines {
     /// The source's name in the configuration.
@@ -98,10 +107,10 @@ pub struct BadLines {
 
 /// A file and what is to be read from it.
 #[derive(Clone)]
-pub(crate) struct CsvFile {
+pub(crate) struct TableFile {
     pub(crate) name: String,
     pub(crate) path: PathBuf,
-    pub(crate) delimiter: u8,
+    pub(crate) form: Form,
     pub(crate) encoding: Encoding,
     /// Columns that must be there.
     pub(crate) needed: BTreeSet<String>,
@@ -117,24 +126,24 @@ struct Loaded {
     table: Result<Arc<Table>, String>,
 }
 
-/// One CSV file.
-struct CsvSource {
-    file: Arc<CsvFile>,
+/// One file.
+pub(crate) struct FileSource {
+    file: Arc<TableFile>,
     header: Vec<String>,
     loaded: Arc<RwLock<Option<Loaded>>>,
     loading: Arc<tokio::sync::Mutex<()>>,
 }
 
-impl CsvSource {
+impl FileSource {
     /// Reads the heading only; `ready` reads the rest.
-    async fn open(
+    pub(crate) async fn open(
         name: &str,
         path: PathBuf,
-        delimiter: u8,
+        form: Form,
         encoding: Encoding,
     ) -> Result<Self, String> {
         let (needed, births) = (BTreeSet::new(), Vec::new());
-        let file = CsvFile { name: name.to_owned(), path, delimiter, encoding, needed, births };
+        let file = TableFile { name: name.to_owned(), path, form, encoding, needed, births };
         let copy = file.clone();
         let header = tokio::task::spawn_blocking(move || csv_table::header(&copy)).await;
         let header = header.map_err(|_| "it could not be read".to_owned())??;
@@ -173,13 +182,13 @@ impl CsvSource {
 }
 
 #[async_trait]
-impl Source for CsvSource {
+impl Source for FileSource {
     async fn listing(&self, _tables: &[&str], _spot: &mut Spot<'_>) -> Option<Listing> {
         Some(Listing::of_columns(self.header.clone()))
     }
 
     async fn ready(&mut self, plans: &[&Plan], spot: &mut Spot<'_>) {
-        let mut file = CsvFile::clone(&self.file);
+        let mut file = TableFile::clone(&self.file);
         for plan in plans {
             file.needed.extend(plan.columns.iter().cloned());
             let birth = birth_column(plan);
@@ -247,7 +256,7 @@ fn known(
     fresh.then(|| loaded.table.clone())
 }
 
-fn load(file: &CsvFile) -> Loaded {
+fn load(file: &TableFile) -> Loaded {
     let stamp = || std::fs::metadata(&file.path).ok().as_ref().and_then(stamp_of);
     let mut before = stamp();
     for _ in 0..READS_MAX {
@@ -259,10 +268,10 @@ fn load(file: &CsvFile) -> Loaded {
                     source.name = file.name,
                     lines.bad = table.bad.count,
                     lines.first = ?table.bad.first,
-                    "lines of a CSV file cannot be used"
+                    "lines of a file cannot be used"
                 ),
-                Ok(_) => tracing::info!(source.name = file.name, "CSV file is read"),
-                Err(problem) => tracing::error!(source.name = file.name, problem, "no CSV file"),
+                Ok(_) => tracing::info!(source.name = file.name, "file is read"),
+                Err(problem) => tracing::error!(source.name = file.name, problem, "no file"),
             }
             return Loaded { stamp: after, at: Instant::now(), table: table.map(Arc::new) };
         }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: EUPL-1.2
-//! The content of a CSV file, indexed by birth date.
+//! The content of a file of lines, indexed by birth date.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -13,7 +13,8 @@ use zeroize::Zeroizing;
 
 use crate::{
     config::Encoding,
-    csv_file::{BadLines, CsvFile},
+    csv_file::{BadLines, Form, TableFile},
+    fixed_width,
     plan::{Col, Plan, Row},
     values::Cell,
 };
@@ -34,12 +35,26 @@ pub(crate) struct Table {
 }
 
 /// One line: its cells, one after the other, and where each ends.
-struct Line {
+pub(crate) struct Line {
     text: Zeroizing<String>,
     ends: Box<[u32]>,
 }
 
 impl Line {
+    /// A line of these cells, of about so many bytes.
+    pub(crate) fn of<T: AsRef<str>>(
+        bytes: usize,
+        cells: impl Iterator<Item = Result<T, &'static str>>,
+    ) -> Result<Self, &'static str> {
+        let mut text = Zeroizing::new(String::with_capacity(bytes * 3));
+        let mut ends = Vec::new();
+        for cell in cells {
+            text.push_str(cell?.as_ref());
+            ends.push(u32::try_from(text.len()).map_err(|_| "it is too long")?);
+        }
+        Ok(Self { text, ends: ends.into_boxed_slice() })
+    }
+
     fn cell(&self, place: usize) -> Cell {
         let at = |place: usize| self.ends.get(place).map(|end| *end as usize);
         let start = place.checked_sub(1).map_or(Some(0), at);
@@ -72,6 +87,30 @@ impl Table {
         }
     }
 
+    /// Takes one line in, if it can be used.
+    ///
+    /// # Errors
+    /// Where there are too many.
+    pub(crate) fn take(
+        &mut self,
+        number: u64,
+        line: Result<Line, &'static str>,
+        births: &[(usize, &TableFile, usize)],
+    ) -> Result<(), String> {
+        if self.lines.len() >= LINES_MAX {
+            return Err("it has more than 1000000 lines; use SQLite".into());
+        }
+        match line {
+            Ok(line) => {
+                if self.index(&line, number, births) {
+                    self.lines.push(line);
+                }
+            }
+            Err(problem) => self.reject(number, problem),
+        }
+        Ok(())
+    }
+
     fn reject(&mut self, number: u64, problem: &'static str) {
         self.bad.count += 1;
         if self.bad.first.len() < BAD_NAMED_MAX {
@@ -79,7 +118,7 @@ impl Table {
         }
     }
 
-    fn index(&mut self, line: &Line, number: u64, births: &[(usize, &CsvFile, usize)]) -> bool {
+    fn index(&mut self, line: &Line, number: u64, births: &[(usize, &TableFile, usize)]) -> bool {
         let place = u32::try_from(self.lines.len()).unwrap_or(u32::MAX);
         let mut days = Vec::with_capacity(births.len());
         for (column, file, index) in births {
@@ -104,8 +143,15 @@ impl Table {
 /// # Errors
 /// Where it cannot be read, or has no usable first line; quotes nothing from it, because it may
 /// be a person.
-pub(crate) fn header(file: &CsvFile) -> Result<Vec<String>, String> {
-    let mut reader = reader(file)?;
+pub(crate) fn header(file: &TableFile) -> Result<Vec<String>, String> {
+    let delimiter = match &file.form {
+        Form::Csv { delimiter } => *delimiter,
+        Form::Fixed(form) => {
+            opened(file)?;
+            return Ok(form.names().map(str::to_owned).collect());
+        }
+    };
+    let mut reader = reader(file, delimiter)?;
     let mut record = ByteRecord::new();
     reader.read_byte_record(&mut record).map_err(|_| "it cannot be read")?;
     if record.len() > COLUMNS_MAX {
@@ -130,7 +176,7 @@ pub(crate) fn header(file: &CsvFile) -> Result<Vec<String>, String> {
 ///
 /// # Errors
 /// Where it cannot be read, is too large or lacks a column.
-pub(crate) fn read(file: &CsvFile) -> Result<Table, String> {
+pub(crate) fn read(file: &TableFile) -> Result<Table, String> {
     let header = header(file)?;
     let place = |name: &String| {
         let found = header.iter().position(|known| known == name);
@@ -147,30 +193,29 @@ pub(crate) fn read(file: &CsvFile) -> Result<Table, String> {
         bad: BadLines { source: file.name.clone(), ..BadLines::default() },
         header,
     };
-    let mut reader = reader(file)?;
+    let delimiter = match &file.form {
+        Form::Csv { delimiter } => *delimiter,
+        Form::Fixed(form) => {
+            let take = |number, line| table.take(number, line, &births);
+            fixed_width::lines(opened(file)?, file.encoding, form, take)?;
+            return Ok(table);
+        }
+    };
+    let mut reader = reader(file, delimiter)?;
     let mut record = ByteRecord::new();
     let mut heading = true;
     while reader.read_byte_record(&mut record).map_err(|_| "it cannot be read to its end")? {
         if std::mem::take(&mut heading) {
             continue;
         }
-        if table.lines.len() >= LINES_MAX {
-            return Err("it has more than 1000000 lines; use SQLite".into());
-        }
         let number = record.position().map_or(0, csv::Position::line);
-        match line(&record, table.header.len(), file.encoding) {
-            Ok(line) => {
-                if table.index(&line, number, &births) {
-                    table.lines.push(line);
-                }
-            }
-            Err(problem) => table.reject(number, problem),
-        }
+        let line = line(&record, table.header.len(), file.encoding);
+        table.take(number, line, &births)?;
     }
     Ok(table)
 }
 
-fn reader(file: &CsvFile) -> Result<Reader<std::io::Take<File>>, String> {
+fn opened(file: &TableFile) -> Result<std::io::Take<File>, String> {
     let opened = File::open(&file.path).map_err(|error| match error.kind() {
         std::io::ErrorKind::NotFound => "there is no such file",
         _ => "it cannot be opened; check its owner and mode",
@@ -182,25 +227,25 @@ fn reader(file: &CsvFile) -> Result<Reader<std::io::Take<File>>, String> {
     if metadata.len() > FILE_MAX {
         return Err("it is larger than 100 MiB; use SQLite".into());
     }
+    Ok(opened.take(FILE_MAX))
+}
+
+fn reader(file: &TableFile, delimiter: u8) -> Result<Reader<std::io::Take<File>>, String> {
     let mut builder = ReaderBuilder::new();
-    builder.delimiter(file.delimiter).has_headers(false).flexible(true);
-    Ok(builder.from_reader(opened.take(FILE_MAX)))
+    builder.delimiter(delimiter).has_headers(false).flexible(true);
+    Ok(builder.from_reader(opened(file)?))
 }
 
 fn line(record: &ByteRecord, columns: usize, encoding: Encoding) -> Result<Line, &'static str> {
     if record.len() != columns {
         return Err("it has more or fewer cells than the first line");
     }
-    let mut text = Zeroizing::new(String::with_capacity(record.as_slice().len() * 2));
-    let mut ends = Vec::with_capacity(columns);
-    for cell in record {
-        text.push_str(&decode(cell, encoding)?);
-        ends.push(u32::try_from(text.len()).map_err(|_| "it is too long")?);
-    }
-    Ok(Line { text, ends: ends.into_boxed_slice() })
+    let cells = record.iter().map(|cell| decode(cell, encoding));
+    Line::of(record.as_slice().len(), cells)
 }
 
-fn decode(cell: &[u8], encoding: Encoding) -> Result<Zeroizing<String>, &'static str> {
+/// The text of a cell, or of a whole line.
+pub(crate) fn decode(cell: &[u8], encoding: Encoding) -> Result<Zeroizing<String>, &'static str> {
     if cell.len() > CELL_MAX {
         return Err("a cell is longer than 65536 bytes; is a quote left open?");
     }
@@ -209,6 +254,7 @@ fn decode(cell: &[u8], encoding: Encoding) -> Result<Zeroizing<String>, &'static
             .map_err(|_| "it is not UTF-8; is `encoding` right?")?
             .to_owned(),
         Encoding::Latin1 => cell.iter().copied().map(char::from).collect(),
+        Encoding::Windows1252 => windows_1252(cell).ok_or("it is not windows-1252")?,
     };
     let text = Zeroizing::new(text);
     // An open quote swallows lines; windows-1252 has letters where latin-1 has control characters.
@@ -216,6 +262,19 @@ fn decode(cell: &[u8], encoding: Encoding) -> Result<Zeroizing<String>, &'static
         return Err("a cell has a line break or control character; is a quote left open?");
     }
     Ok(text)
+}
+
+/// Latin-1 but for 0x80 to 0x9f, where five have no letter.
+fn windows_1252(cell: &[u8]) -> Option<String> {
+    const OTHERS: [char; 32] = [
+        '€', '\0', '‚', 'ƒ', '„', '…', '†', '‡', 'ˆ', '‰', 'Š', '‹', 'Œ', '\0', 'Ž', '\0', '\0',
+        '‘', '’', '“', '”', '•', '–', '—', '˜', '™', 'š', '›', 'œ', '\0', 'ž', 'Ÿ',
+    ];
+    let letter = |byte: u8| match byte {
+        0x80..=0x9f => OTHERS.get(usize::from(byte) - 0x80).copied().filter(|char| *char != '\0'),
+        other => Some(char::from(other)),
+    };
+    cell.iter().copied().map(letter).collect()
 }
 
 fn day_number(iso: &str) -> Option<u32> {

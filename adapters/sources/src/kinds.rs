@@ -32,6 +32,7 @@ use crate::{
 /// All kinds there are.
 pub(crate) const KINDS: &[&Kind] = &[
     &crate::csv_file::KIND,
+    &crate::fixed_width::KIND,
     &crate::rest::KIND,
     &crate::sql::MARIADB,
     &crate::sql::MYSQL,

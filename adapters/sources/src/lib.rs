@@ -15,6 +15,7 @@ mod config;
 mod csv_file;
 mod csv_table;
 mod dates;
+mod fixed_width;
 mod kinds;
 mod lines;
 mod lookup;

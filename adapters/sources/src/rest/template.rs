@@ -199,7 +199,7 @@ impl UrlTemplate {
             Piece::Place(_) => url + "1",
         }))?;
         // The first text has the whole server, for a place is no part of one.
-        let server = path.splitn(4, '/').nth(2).unwrap_or_default();
+        let server = path.split('/').nth(2).unwrap_or_default();
         if server.contains('{') {
             let problem = "its server has a place for a value".into();
             return Err((problem, "write the server's name"));

@@ -130,7 +130,7 @@ fn form_is_refused_with_its_line() {
             "kind = \"sqlite\"",
             "kind = \"oracle\"",
             4,
-            "write one of `csv`, `mariadb`, `mysql`, `postgres`, `rest`, `sqlite`",
+            "write one of `csv`, `fixed-width`, `mariadb`, `mysql`, `postgres`, `rest`, `sqlite`",
         ),
         ("kind = \"sqlite\"", "", 2, "kind"),
         ("kind = \"sqlite\"", "kind = 7", 4, "expected a string"),

@@ -205,8 +205,8 @@ fn raw(head: &str, body: &[u8]) -> WebReply {
     WebReply::Raw([head.as_bytes(), b"\r\n\r\n", body].concat())
 }
 
-#[tokio::test]
-async fn misbehaviour_is_a_fault_in_time_and_leaks_nothing() {
+/// What the server does, a word of the operator's error, and whether the person may be why.
+fn misbehaviour() -> Vec<(WebReply, &'static str, bool)> {
     const HEAD: &str = "HTTP/1.1 200 OK\r\ncontent-type: application/json";
     let with = |key: &str, value: Value| {
         let mut all = people();
@@ -233,8 +233,7 @@ async fn misbehaviour_is_a_fault_in_time_and_leaks_nothing() {
         body: good.clone().into(),
     };
     let zipped = format!("{HEAD}\r\ncontent-encoding: gzip\r\ncontent-length: 4");
-    // What the server does, a word of the operator's error, and whether the person may be why.
-    let cases: Vec<(WebReply, &str, bool)> = vec![
+    vec![
         (WebReply::status(500), "status 500, content type none", true),
         (WebReply::status(200), "content type none: this is no JSON", true),
         (WebReply::status(503), "status 503", false),
@@ -268,11 +267,15 @@ async fn misbehaviour_is_a_fault_in_time_and_leaks_nothing() {
         (raw("Geheim", b"Geheim"), "the answer broke off", false),
         (WebReply::Raw(vec![0x16, 3, 1, 0, 0xff]), "the answer broke off", false),
         (WebReply::Close, "the answer broke off", false),
-    ];
+    ]
+}
+
+#[tokio::test]
+async fn misbehaviour_is_a_fault_in_time_and_leaks_nothing() {
     let server = WebServer::start(everybody, None).await;
     let folder = Folder::new();
     let register = folder.open(&config(&server.url(), POST)).await.unwrap();
-    for (reply, word, about_the_person) in cases {
+    for (reply, word, about_the_person) in misbehaviour() {
         let shown = format!("{word} / {reply:.60?}");
         server.answers(move |_| reply.clone());
         let began = Instant::now();
