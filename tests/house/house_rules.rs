@@ -125,6 +125,7 @@ fn sample_configurations_decode() {
     einmal_adapters::SourcesConfig::parse(&sample("register-example.toml")).unwrap();
     einmal_adapter_check::Questions::parse(&sample("check-question.toml")).unwrap();
     einmal_adapters::SourcesConfig::parse(&sample("register-server.toml")).unwrap();
+    einmal_adapters::SourcesConfig::parse(&sample("register-rest-example.toml")).unwrap();
 }
 
 #[test]

@@ -29,6 +29,7 @@ mod once;
 mod published;
 mod refusals;
 mod replay;
+mod same_answer;
 mod streams;
 mod trust;
 mod world;

@@ -22,6 +22,7 @@ use einmal_policy::rules_document::RulesDocument;
 use einmal_protocol::{
     Reason,
     envelope::payload_type,
+    person::PersonQuery,
     wire::v1::{Outcome, Subject},
 };
 use prost::Message;
@@ -169,6 +170,26 @@ async fn only_permitted_fields_leave_whatever_the_register_says() {
     let stage = Stage::new(2048, 15_000, 8).await;
     let received = stage.ask().await.unwrap();
     assert_eq!(received.values.keys().collect::<Vec<_>>(), ["tax_class"]);
+    stage.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_check_digit_is_refused_before_anybody_looks() {
+    let stage = Stage::new(2048, 15_000, 8).await;
+    let client = stage.world.house.client().await.unwrap_or_else(|exit| panic!("{exit}"));
+    let right = ask_of(&stage.world.house, "wage-tax-data");
+    let PersonQuery::Idnr { idnr, birth_date } = right.person.query.clone() else { panic!() };
+    let (payload, digit) = idnr.split_at(10);
+    let digit = digit.parse::<u8>().unwrap();
+    for wrong in (0..10).filter(|other| *other != digit) {
+        let mut ask = right.clone();
+        let idnr = format!("{payload}{wrong}");
+        ask.person.query = PersonQuery::Idnr { idnr, birth_date: birth_date.clone() };
+        assert_eq!(reason(client.ask(ask).await), Some(Reason::BadCheckDigit), "{wrong}");
+    }
+    assert_eq!(stage.register.begun.load(Ordering::SeqCst), 0);
+    stage.ask().await.unwrap();
+    assert_eq!(stage.register.begun.load(Ordering::SeqCst), 1);
     stage.stop().await;
 }
 

@@ -664,3 +664,42 @@ async fn mistakes_are_named() {
         assert_eq!(found, line, "{bad}");
     }
 }
+
+/// The sample has every key, and none that is not known.
+#[test]
+fn the_sample_decodes() {
+    let sample = include_str!("../../../../deploy/config/register-rest-example.toml");
+    let config = SourcesConfig::parse(sample).unwrap();
+    assert_eq!(config.sources.len(), 2);
+    assert_eq!(config.evidence.len(), 2);
+    let keys = [
+        "url",
+        "method",
+        "body",
+        "by_idnr",
+        "person_in_url",
+        "idempotent",
+        "headers",
+        "auth",
+        "authorities",
+        "identity",
+        "connect_timeout_ms",
+        "answer_max",
+        "concurrent",
+        "nothing",
+        "rows",
+        "more",
+        "total",
+        "absent_is_null",
+        "probe",
+        "list",
+        "columns",
+        "line_length",
+        "skip_lines",
+        "short_lines",
+    ];
+    for key in keys {
+        let written = [format!("\n{key} = "), format!("sources.{key}]")];
+        assert!(written.iter().any(|text| sample.contains(text)), "{key}");
+    }
+}
