@@ -178,7 +178,7 @@ async fn a_wrong_check_digit_is_refused_before_anybody_looks() {
     let stage = Stage::new(2048, 15_000, 8).await;
     let client = stage.world.house.client().await.unwrap_or_else(|exit| panic!("{exit}"));
     let right = ask_of(&stage.world.house, "wage-tax-data");
-    let PersonQuery::Idnr { idnr, birth_date } = right.person.query.clone() else { panic!() };
+    let PersonQuery::Idnr { idnr, birth_date } = &right.person.query else { panic!() };
     let (payload, digit) = idnr.split_at(10);
     let digit = digit.parse::<u8>().unwrap();
     for wrong in (0..10).filter(|other| *other != digit) {

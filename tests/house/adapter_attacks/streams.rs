@@ -159,7 +159,8 @@ async fn what_crosses_the_last_word_of_an_idle_adapter_is_served() {
     assert!(matches!(stage.line.next().await, Some(FromAdapter::Drain(_))));
     let crossing = stage.commit(crossing).await;
     stage.reveal(&crossing).await;
-    stage.line.hang_up().await;
+    assert!(stage.line.ends(LONG).await, "the adapter must end the stream");
+    stage.line.close();
     stopping.await.unwrap();
 }
 
