@@ -28,19 +28,19 @@ use tonic::{Code, Status, transport::Channel};
 
 use crate::world::World;
 
-struct Stage {
-    world: World,
-    key: SigningKey,
+pub(crate) struct Stage {
+    pub(crate) world: World,
+    pub(crate) key: SigningKey,
 }
 
 impl Stage {
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let world = World::start().await;
         let key = files::signing_key(&world.folder.path().join("keys/ledger.key")).unwrap();
         Self { world, key }
     }
 
-    fn target(&self) -> Target {
+    pub(crate) fn target(&self) -> Target {
         Target {
             address: format!("https://{}", self.world.house.cockpit.checkpoints.unwrap()),
             trust_domain: TRUST_DOMAIN.to_owned(),
@@ -49,7 +49,7 @@ impl Stage {
         }
     }
 
-    fn dial(&self, name: &str, target: &Target) -> CheckpointServiceClient<Channel> {
+    pub(crate) fn dial(&self, name: &str, target: &Target) -> CheckpointServiceClient<Channel> {
         let pki = self.world.folder.path().join("pki");
         let tls = Tls::load(&TlsFiles {
             certificate: pki.join(format!("{name}.pem")),
@@ -60,24 +60,24 @@ impl Stage {
         CheckpointServiceClient::new(channel(target, tls.unwrap().client).unwrap())
     }
 
-    async fn hand_in(&self, name: &str, note: &str) -> Result<HandInResponse, Status> {
+    pub(crate) async fn hand_in(&self, name: &str, note: &str) -> Result<HandInResponse, Status> {
         let request = HandInRequest { checkpoint: note.to_owned() };
         let answer = self.dial(name, &self.target()).hand_in(request).await?;
         Ok(answer.into_inner())
     }
 
     /// A tree that nobody has, signed by the ledger's own key.
-    fn fork(&self, size: u64, root: &str) -> Checkpoint {
+    pub(crate) fn fork(&self, size: u64, root: &str) -> Checkpoint {
         Checkpoint::sign(LEDGER, size, Digest::of(root.as_bytes()), &self.key).unwrap()
     }
 
-    async fn standing(&self) -> einmal_cockpit::keeper::desk::Standing {
+    pub(crate) async fn standing(&self) -> einmal_cockpit::keeper::desk::Standing {
         let index = self.world.folder.path().join("cockpit/state/index.sqlite");
         Desk::open(&index, LEDGER).await.unwrap().standing().await.unwrap()
     }
 
     /// Some leaves more, and the keeper has them.
-    async fn grow(&self) -> u64 {
+    pub(crate) async fn grow(&self) -> u64 {
         let house = &self.world.house;
         let client = house.client().await.unwrap();
         client.ask(self.world.ask("pay-data")).await.unwrap();

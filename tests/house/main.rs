@@ -24,6 +24,7 @@ mod hand_in;
 mod holds;
 mod house_rules;
 mod journal;
+mod keeper_memory;
 mod ledger_service;
 mod once;
 mod published;
