@@ -10,15 +10,19 @@ use std::{
 
 use einmal::{
     broker,
-    demo::house::House,
+    demo::{house::House, plan::Plan},
     ledger::replay::{Replay, Report, past, replay},
 };
 use einmal_broker::{BrokerConfig, open_ledger, serve};
 use einmal_client::Ask;
-use einmal_ledger::store::{Detail, Entry};
+use einmal_ledger::{
+    NewEntry,
+    store::{Detail, Entry},
+};
+use einmal_peer::Clock;
 use einmal_policy::{Change, deny::DenyEntry, documents::Offer, rules_document::RulesDocument};
 use einmal_protocol::{
-    Digest, Reason,
+    Digest, Reason, RequestId,
     envelope::payload_type,
     leaf::{Leaf, LeafKind, body_bytes},
     permit::{Grants, Permit},
@@ -28,12 +32,13 @@ use einmal_protocol::{
         v1::{Body, ExchangeBody, RefusalBody, Use, body},
     },
 };
+use einmal_test_servers::Postgres;
 use prost::Message;
 
 use crate::{
     deny::{deny, entry, publisher},
     refusals::{dial, forge, send},
-    world::{World, ask_of},
+    world::{Folder, World, ask_of},
 };
 
 const BOTH: [&str; 2] = ["register-authority", "data-protection-officer"];
@@ -137,6 +142,61 @@ async fn every_decision_comes_out_again_and_what_was_changed_does_not() {
 
     documents_that_are_missing_or_exchanged_are_named(&config, &copy).await;
     bodies_that_were_changed_differ(&config, &copy).await;
+}
+
+/// The same over PostgreSQL as over SQLite, also where many are read at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn decisions_come_out_again_from_postgres_too() {
+    const COPIES: u64 = 1_500;
+    let Some(server) = Postgres::start() else { return };
+    for server in [Some(&server), None] {
+        let (folder, clock) = (Folder::new(), Clock::system());
+        let plan = match server {
+            Some(server) => Plan::create_in_postgres(folder.path(), &clock, &server.url()).await,
+            None => Plan::create(folder.path(), &clock).await,
+        };
+        let house = House::start(plan.unwrap_or_else(|e| panic!("{e}")), clock).await;
+        let house = house.unwrap_or_else(|e| panic!("{e}"));
+        some_of_each(&house).await;
+        copies_of_an_exchange(&house, COPIES).await;
+        let config = broker::read(&house.plan.config("broker")).unwrap();
+        let began = std::time::Instant::now();
+        let report = replayed(&config, &[]).await;
+        let store = if server.is_some() { "postgres" } else { "sqlite" };
+        let per_second = report.to as f64 / began.elapsed().as_secs_f64();
+        println!("{store}: {} leaves, {per_second:.0} leaves/s", report.to);
+        report.outcome().unwrap_or_else(|exit| panic!("{exit}"));
+        assert_eq!((report.same, report.differ, report.to), (COPIES + 4, 0, COPIES + 4), "{store}");
+        // Nothing is decided again without the documents of then.
+        let none = folder.path().join("none");
+        std::fs::create_dir(&none).unwrap();
+        let report = replayed(&config, &[none]).await;
+        assert_eq!((report.same, report.undecidable), (0, COPIES + 4), "{store}");
+        assert!(report.outcome().is_err());
+        house.stop().await;
+    }
+}
+
+/// The first exchange as a body of many leaves.
+async fn copies_of_an_exchange(house: &House, count: u64) {
+    let ledger = &house.broker.broker.ledger;
+    let entries = ledger.entries(0, 100).await.unwrap();
+    let exchange = entries.iter().find(|entry| entry.leaf.kind == LeafKind::Exchange).unwrap();
+    let mut copies = tokio::task::JoinSet::new();
+    for number in 0..count {
+        let mut random = [0; 10];
+        random[2..].copy_from_slice(&number.to_be_bytes());
+        let copy = NewEntry {
+            authority: "copies".to_owned(),
+            id: RequestId::new(house.clock.now_ms(), random),
+            kind: LeafKind::Exchange,
+            day: exchange.leaf.day,
+            body: exchange.body.clone().unwrap(),
+        };
+        let ledger = ledger.clone();
+        copies.spawn(async move { ledger.append(copy).await.unwrap() });
+    }
+    copies.join_all().await;
 }
 
 async fn documents_that_are_missing_or_exchanged_are_named(config: &BrokerConfig, copy: &Path) {
