@@ -6,7 +6,10 @@ use std::{net::SocketAddr, path::PathBuf};
 use einmal_peer::TlsFiles;
 use serde::Deserialize;
 
-use crate::{keeper::DayKeyFiles, pages::DemoPerson};
+use crate::{
+    keeper::DayKeyFiles,
+    login::{DemoPerson, LoginConfig},
+};
 
 /// `cockpit.toml`.
 #[derive(Clone, Debug, Deserialize)]
@@ -39,7 +42,14 @@ pub struct CockpitConfig {
     /// Cookies only over HTTPS. False only for trying things out on one machine.
     #[serde(default = "yes")]
     pub secure_cookies: bool,
-    /// Invented persons who may log in, for demonstrations only.
+    /// The OpenID provider where people log in.
+    #[serde(default)]
+    pub login: Option<LoginConfig>,
+    /// Folder of the npm package `@kern-ux/native`, whose style the pages then have. Left out: the
+    /// pages' own.
+    #[serde(default)]
+    pub kern: Option<PathBuf>,
+    /// Invented persons who may log in instead, for demonstrations only.
     #[serde(default)]
     pub demo_persons: Vec<DemoPerson>,
 }

@@ -9,6 +9,7 @@ pub mod config;
 pub mod export;
 pub mod finding;
 pub mod keeper;
+pub mod login;
 pub mod pages;
 pub mod serve;
 pub mod trusted;

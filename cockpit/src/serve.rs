@@ -27,7 +27,8 @@ use crate::{
         Entry, ForgetError, Intake, Keeper, KeeperError, KeeperSettings, Participants,
         connect_in_process, take_checkpoints,
     },
-    pages::{self, DemoLogin, DemoLoginError, Pages},
+    login::{DemoProvider, DemoProviderError, LoginConfig, LoginSetupError, Provider},
+    pages::{self, Pages},
     trusted::Trusted,
 };
 
@@ -130,11 +131,12 @@ pub async fn start(config: &CockpitConfig, clock: Clock) -> Result<Running, Serv
         checkpoints = Some(address);
         tasks.push(served);
     }
-    let login = DemoLogin::new(config.demo_persons.clone())?;
+    let login = login_at(config, address, &clock, &stop).await?;
     let pages = Pages {
         keeper: connect_in_process(keeper.clone()),
         vocabulary: Arc::clone(&site.trusted) as Arc<dyn pages::Vocabulary>,
-        login: Arc::new(login),
+        login: Arc::new(Provider::new(&login, clock.clone())?),
+        demo: config.login.is_none(),
         ledger: site.ledger,
         secure_cookies: config.secure_cookies,
         clock: clock.clone(),
@@ -153,6 +155,23 @@ pub async fn start(config: &CockpitConfig, clock: Clock) -> Result<Running, Serv
     tasks.push(tokio::spawn(renew(parts, forgetting, stop.clone())));
     tracing::info!(%address, keeper = config.keeper, ledger = config.ledger, "serving pages");
     Ok(Running { address, checkpoints, keeper, stop, tasks })
+}
+
+/// The configured provider, or the demo's own.
+async fn login_at(
+    config: &CockpitConfig,
+    pages: SocketAddr,
+    clock: &Clock,
+    stop: &CancellationToken,
+) -> Result<LoginConfig, ServeError> {
+    match &config.login {
+        Some(_) if !config.demo_persons.is_empty() => Err(ServeError::TwoLogins),
+        Some(login) => Ok(login.clone()),
+        None => {
+            let (persons, url) = (config.demo_persons.clone(), format!("http://{pages}"));
+            Ok(DemoProvider::start(persons, &url, clock.clone(), stop.clone()).await?)
+        }
+    }
 }
 
 async fn open_keeper(
@@ -326,7 +345,13 @@ pub enum ServeError {
     Keeper(#[from] KeeperError),
     /// The login.
     #[error(transparent)]
-    Login(#[from] DemoLoginError),
+    Login(#[from] LoginSetupError),
+    /// The demo's login.
+    #[error(transparent)]
+    DemoLogin(#[from] DemoProviderError),
+    /// A login that proves nothing beside one that does.
+    #[error("`login` and `demo_persons` cannot both be configured: demo persons prove nothing")]
+    TwoLogins,
     /// Another keeper's ledger.
     #[error("the directory names no ledger `{0}` whose keeper this is")]
     NotItsLedger(String),

@@ -22,8 +22,16 @@ pub(crate) enum Trouble {
     NotFound,
     /// The form is not ours, or is too old.
     Form,
-    /// Too many sessions.
+    /// Too many sessions, or logins.
     Busy,
+    /// The login was broken off, is too old, or its token is not good.
+    Login,
+    /// The login is not sure enough.
+    LoginLevel,
+    /// The login does not say enough about the person.
+    LoginPerson,
+    /// The login provider does not answer.
+    LoginAway,
     /// The keeper does not answer.
     Keeper,
     /// We failed.
@@ -34,8 +42,10 @@ impl Trouble {
     pub(crate) fn status(self) -> StatusCode {
         match self {
             Self::NotFound => StatusCode::NOT_FOUND,
-            Self::Form => StatusCode::FORBIDDEN,
-            Self::Busy | Self::Keeper => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Form | Self::Login | Self::LoginLevel | Self::LoginPerson => {
+                StatusCode::FORBIDDEN
+            }
+            Self::Busy | Self::Keeper | Self::LoginAway => StatusCode::SERVICE_UNAVAILABLE,
             Self::Broken => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -66,6 +76,10 @@ pub(crate) fn trouble(v: &Visit, trouble: Trouble) -> Response {
         Trouble::NotFound => v.w.error_not_found,
         Trouble::Form => v.w.error_form,
         Trouble::Busy => v.w.error_busy,
+        Trouble::Login => v.w.error_login,
+        Trouble::LoginLevel => v.w.error_level,
+        Trouble::LoginPerson => v.w.error_person,
+        Trouble::LoginAway => v.w.error_away,
         Trouble::Keeper => v.w.error_keeper,
         Trouble::Broken => v.w.error_broken,
     };

@@ -27,13 +27,17 @@ use einmal_protocol::{
 };
 use tonic::transport::Channel;
 
-pub use login::{DemoLogin, DemoLoginError, DemoPerson, Login};
-pub use session::{IDLE_MS, LIFE_MS, SESSIONS_MAX};
+pub use session::{IDLE_MS, LIFE_MS, PER_PERSON, SESSIONS_MAX};
 pub use vocabulary::Vocabulary;
 pub use words::Lang;
 
+pub(crate) use answers::style;
+pub(crate) use when::plain_date;
+
 use einmal_peer::Clock;
 use session::Sessions;
+
+use crate::login::{Provider, RETURN_PATH};
 
 /// Forms are short.
 const FORM_MAX: usize = 8 * 1024;
@@ -48,8 +52,10 @@ pub struct Pages {
     pub keeper: KeeperServiceClient<Channel>,
     /// Words for citizens.
     pub vocabulary: Arc<dyn Vocabulary>,
-    /// Who logs in.
-    pub login: Arc<dyn Login>,
+    /// Where people log in.
+    pub login: Arc<Provider>,
+    /// Whether this is a demonstration, which every page then says.
+    pub demo: bool,
     /// The ledger's public key: proofs are checked here once more before they are called good.
     pub ledger: LedgerKey,
     /// Whether citizens come over HTTPS. False only for trying things out on one machine.
@@ -68,8 +74,11 @@ pub fn router(pages: Pages) -> Router {
     let app = Arc::new(App { pages, sessions: Sessions::default() });
     Router::new()
         .route("/", get(routes::start))
-        .route("/anmelden", get(routes::login_form).post(routes::login))
-        .route("/abmelden", post(routes::logout))
+        .route("/anmelden", get(login::explain))
+        .route("/anmelden/los", get(login::leave))
+        .route(RETURN_PATH, get(login::arrive))
+        .route("/abmelden", post(login::logout))
+        .route("/abgemeldet", get(login::logged_out))
         .route("/zugriffe", get(routes::list))
         .route("/zugriffe/{index}", get(routes::detail))
         .route("/zugriffe/{index}/export.json", get(routes::export))

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use askama::Template;
 use axum::{
-    Extension, Form,
+    Extension,
     extract::{Path, Query, State},
-    http::{HeaderValue, StatusCode, header},
+    http::header,
     response::{IntoResponse, Response},
 };
 use einmal_protocol::wire::{
@@ -18,14 +18,12 @@ use einmal_protocol::wire::{
     v1::Subject,
 };
 use serde::Deserialize;
-use zeroize::Zeroize;
 
 use super::{
-    App, DemoPerson, PAGE_SIZE,
+    App, PAGE_SIZE,
     answers::{Trouble, go, page, trouble},
     records::{Ending, ProofView, RecordView, Teller, prove},
-    session::Cookie,
-    visit::{Visit, is_page_token, set_cookie},
+    visit::{Visit, is_page_token},
     when::Wall,
 };
 use crate::export::ExportFile;
@@ -34,15 +32,6 @@ use crate::export::ExportFile;
 #[template(path = "start.html")]
 struct StartPage<'a> {
     v: &'a Visit,
-}
-
-#[derive(Template)]
-#[template(path = "login.html")]
-struct LoginPage<'a> {
-    v: &'a Visit,
-    wrong: bool,
-    token: String,
-    persons: &'a [DemoPerson],
 }
 
 #[derive(Template)]
@@ -79,22 +68,6 @@ pub(crate) struct ListQuery {
     seite: String,
 }
 
-#[derive(Deserialize)]
-pub(crate) struct LoginForm {
-    #[serde(default)]
-    token: String,
-    #[serde(default)]
-    idnr: String,
-    #[serde(default)]
-    birth_date: String,
-}
-
-#[derive(Deserialize)]
-pub(crate) struct LogoutForm {
-    #[serde(default)]
-    token: String,
-}
-
 pub(crate) type Visitor = Extension<Visit>;
 pub(crate) type Shared = State<Arc<App>>;
 
@@ -104,74 +77,6 @@ pub(crate) async fn start(Extension(v): Visitor) -> Response {
 
 pub(crate) async fn not_found(Extension(v): Visitor) -> Response {
     trouble(&v, Trouble::NotFound)
-}
-
-pub(crate) async fn login_form(State(app): Shared, Extension(v): Visitor) -> Response {
-    if v.person.is_some() {
-        return go("/zugriffe");
-    }
-    login_page(&app, &v, false)
-}
-
-/// The form carries a token that only the cookie set beside it gives.
-fn login_page(app: &App, v: &Visit, wrong: bool) -> Response {
-    let Some(cookie) = v.cookie.clone().or_else(Cookie::new) else {
-        return trouble(v, Trouble::Broken);
-    };
-    let token = cookie.form_token().unwrap_or_default();
-    let persons = app.pages.login.demo_persons();
-    let mut response = page(&LoginPage { v, wrong, token, persons });
-    if wrong {
-        *response.status_mut() = StatusCode::UNAUTHORIZED;
-    }
-    carry(&mut response, app, Some(&cookie));
-    response
-}
-
-fn carry(response: &mut Response, app: &App, cookie: Option<&Cookie>) {
-    if let Some(value) = set_cookie(app.pages.secure_cookies, cookie) {
-        response.headers_mut().append(header::SET_COOKIE, value);
-    }
-}
-
-pub(crate) async fn login(
-    State(app): Shared,
-    Extension(v): Visitor,
-    Form(mut form): Form<LoginForm>,
-) -> Response {
-    if !v.cookie.as_ref().is_some_and(|cookie| cookie.fits(&form.token)) {
-        return trouble(&v, Trouble::Form);
-    }
-    let mut idnr: String = form.idnr.split_whitespace().collect();
-    let person = app.pages.login.person(&idnr, form.birth_date.trim());
-    for text in [&mut idnr, &mut form.idnr, &mut form.birth_date] {
-        text.zeroize();
-    }
-    let Some(person) = person else { return login_page(&app, &v, true) };
-    // A new cookie: one that was there before the login must not become a session.
-    let Some(cookie) = app.sessions.begin(&person, app.pages.clock.now_ms()) else {
-        return trouble(&v, Trouble::Busy);
-    };
-    let mut response = go("/zugriffe");
-    carry(&mut response, &app, Some(&cookie));
-    response
-}
-
-pub(crate) async fn logout(
-    State(app): Shared,
-    Extension(v): Visitor,
-    Form(form): Form<LogoutForm>,
-) -> Response {
-    let Some(cookie) = v.cookie.as_ref().filter(|cookie| cookie.fits(&form.token)) else {
-        return trouble(&v, Trouble::Form);
-    };
-    app.sessions.end(cookie);
-    let mut response = go("/");
-    carry(&mut response, &app, None);
-    response
-        .headers_mut()
-        .insert("clear-site-data", HeaderValue::from_static("\"cache\", \"storage\""));
-    response
 }
 
 pub(crate) async fn list(

@@ -12,17 +12,21 @@ use einmal_protocol::{Digest, wire::v1::Subject};
 use prost::Message;
 use ring::{
     aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey},
-    hkdf,
+    hkdf, hmac,
     rand::{SecureRandom, SystemRandom},
 };
 use zeroize::Zeroizing;
 
+use crate::login::Attempt;
+
 /// A session ends after this much idleness.
 pub const IDLE_MS: u64 = 15 * 60_000;
 /// And after this long in any case.
-pub const LIFE_MS: u64 = 4 * 60 * 60_000;
+pub const LIFE_MS: u64 = 60 * 60_000;
 /// At most this many at once.
-pub const SESSIONS_MAX: usize = 10_000;
+pub const SESSIONS_MAX: usize = 50_000;
+/// At most this many of one person; the oldest ends.
+pub const PER_PERSON: usize = 4;
 
 /// What the cookie carries: 32 random bytes. Wiped on drop.
 #[derive(Clone)]
@@ -54,9 +58,17 @@ impl Cookie {
 
     /// Whether a form carried the token.
     pub(crate) fn fits(&self, token: &str) -> bool {
-        // Digests are compared, so that the time it takes says nothing about the token.
-        self.form_token()
-            .is_some_and(|ours| Digest::of(ours.as_bytes()) == Digest::of(token.as_bytes()))
+        self.form_token().is_some_and(|ours| same(&ours, token))
+    }
+
+    /// What an attempt to log in is known by: all of it lies in the browser, so a flood of attempts
+    /// costs no memory.
+    pub(crate) fn attempt(&self) -> Option<Attempt> {
+        let text = |label: &[u8]| {
+            self.derive(label).map(|bytes| BASE64_URL_SAFE_NO_PAD.encode(bytes.as_slice()))
+        };
+        let (state, nonce) = (text(b"oidc state")?, text(b"oidc nonce")?);
+        Some(Attempt { state, nonce, verifier: text(b"oidc verifier")? })
     }
 
     fn derive(&self, label: &[u8]) -> Option<Zeroizing<[u8; 32]>> {
@@ -79,9 +91,17 @@ impl Cookie {
     }
 }
 
+/// Whether two secrets are one. Digests are compared, so that the time it takes says nothing.
+pub(crate) fn same(ours: &str, theirs: &str) -> bool {
+    Digest::of(ours.as_bytes()) == Digest::of(theirs.as_bytes())
+}
+
 struct Kept {
     /// Sealed under the cookie's own key, once: so a fixed nonce is never used twice.
     sealed: Vec<u8>,
+    /// 16 bits of a keyed hash of the person: enough to end the oldest of too many sessions of one
+    /// person, far too few to say who it is.
+    bucket: u16,
     began_ms: u64,
     seen_ms: u64,
 }
@@ -93,9 +113,46 @@ impl Kept {
     }
 }
 
-/// All sessions, in memory.
 #[derive(Default)]
-pub(crate) struct Sessions(Mutex<HashMap<[u8; 32], Kept>>);
+struct All {
+    kept: HashMap<[u8; 32], Kept>,
+    /// Ids by bucket, the oldest first.
+    buckets: HashMap<u16, Vec<[u8; 32]>>,
+}
+
+impl All {
+    fn remove(&mut self, id: &[u8; 32]) {
+        let Some(gone) = self.kept.remove(id) else { return };
+        if let Some(ids) = self.buckets.get_mut(&gone.bucket) {
+            ids.retain(|other| other != id);
+        }
+    }
+
+    fn sweep(&mut self, now_ms: u64) {
+        self.kept.retain(|_, session| !session.is_over(now_ms));
+        let kept = &self.kept;
+        self.buckets.retain(|_, ids| {
+            ids.retain(|id| kept.contains_key(id));
+            !ids.is_empty()
+        });
+    }
+}
+
+/// All sessions, in memory.
+pub(crate) struct Sessions {
+    all: Mutex<All>,
+    bucket_key: hmac::Key,
+}
+
+impl Default for Sessions {
+    fn default() -> Self {
+        let random = SystemRandom::new();
+        let mut key = Zeroizing::new([0; 32]);
+        // Without randomness no cookie is made either, so no session begins.
+        let _ = random.fill(key.as_mut());
+        Self { all: Mutex::default(), bucket_key: hmac::Key::new(hmac::HMAC_SHA256, &*key) }
+    }
+}
 
 impl Sessions {
     /// Begins a session. Nothing where there are too many, or no randomness.
@@ -104,14 +161,22 @@ impl Sessions {
         let mut sealed = person.encode_to_vec();
         let nonce = Nonce::assume_unique_for_key([0; 12]);
         cookie.key()?.seal_in_place_append_tag(nonce, Aad::empty(), &mut sealed).ok()?;
-        let mut kept = self.lock();
-        if kept.len() >= SESSIONS_MAX {
-            kept.retain(|_, session| !session.is_over(now_ms));
+        let bucket = self.bucket(person);
+        let id = cookie.id()?;
+        let mut all = self.lock();
+        let ids = all.buckets.entry(bucket).or_default();
+        if ids.len() >= PER_PERSON {
+            let oldest = ids.remove(0);
+            all.kept.remove(&oldest);
         }
-        if kept.len() >= SESSIONS_MAX {
+        if all.kept.len() >= SESSIONS_MAX {
+            all.sweep(now_ms);
+        }
+        if all.kept.len() >= SESSIONS_MAX {
             return None;
         }
-        kept.insert(cookie.id()?, Kept { sealed, began_ms: now_ms, seen_ms: now_ms });
+        all.buckets.entry(bucket).or_default().push(id);
+        all.kept.insert(id, Kept { sealed, bucket, began_ms: now_ms, seen_ms: now_ms });
         Some(cookie)
     }
 
@@ -119,10 +184,10 @@ impl Sessions {
     pub(crate) fn person(&self, cookie: &Cookie, now_ms: u64) -> Option<Subject> {
         let id = cookie.id()?;
         let mut sealed = {
-            let mut kept = self.lock();
-            let session = kept.get_mut(&id)?;
+            let mut all = self.lock();
+            let session = all.kept.get_mut(&id)?;
             if session.is_over(now_ms) {
-                kept.remove(&id);
+                all.remove(&id);
                 return None;
             }
             session.seen_ms = now_ms;
@@ -140,9 +205,14 @@ impl Sessions {
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<[u8; 32], Kept>> {
-        // A map of whole entries is never half changed.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn bucket(&self, person: &Subject) -> u16 {
+        let tag = hmac::sign(&self.bucket_key, &person.encode_to_vec());
+        tag.as_ref().first_chunk().map_or(0, |bytes| u16::from_be_bytes(*bytes))
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, All> {
+        // Maps of whole entries are never half changed.
+        self.all.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -181,16 +251,37 @@ mod tests {
     #[test]
     fn memory_names_nobody_and_is_bounded() {
         let sessions = Sessions::default();
-        for _ in 0..SESSIONS_MAX {
-            sessions.begin(&person(), 0).unwrap();
+        let numbered = |number: usize| Subject { birth_place: number.to_string(), ..person() };
+        let mut number = 0;
+        while sessions.lock().kept.len() < SESSIONS_MAX {
+            number += 1;
+            sessions.begin(&numbered(number), 0).unwrap();
         }
-        assert!(sessions.begin(&person(), 1).is_none());
+        let refused = (0..50).any(|more| sessions.begin(&numbered(number + more), 1).is_none());
+        assert!(refused, "there is an end");
         let clear = sessions
             .lock()
+            .kept
             .values()
             .any(|kept| kept.sealed.windows(11).any(|window| window == b"86095742719"));
         assert!(!clear);
         assert!(sessions.begin(&person(), IDLE_MS + 1).is_some(), "the idle make room");
+    }
+
+    #[test]
+    fn one_person_does_not_fill_the_house() {
+        let sessions = Sessions::default();
+        let first = sessions.begin(&person(), 0).unwrap();
+        let second = sessions.begin(&person(), 1).unwrap();
+        for _ in 0..PER_PERSON - 1 {
+            sessions.begin(&person(), 2).unwrap();
+        }
+        assert!(sessions.person(&first, 3).is_none(), "the oldest ended");
+        assert!(sessions.person(&second, 3).is_some());
+        assert_eq!(sessions.lock().kept.len(), PER_PERSON);
+        sessions.end(&second);
+        assert!(sessions.begin(&person(), 4).is_some());
+        assert_eq!(sessions.lock().kept.len(), PER_PERSON, "an ended one makes room");
     }
 
     #[test]

@@ -57,21 +57,47 @@ impl Visit {
     }
 }
 
-/// The session cookie's name. The prefix makes browsers insist on HTTPS and this very host.
-fn cookie_name(secure: bool) -> &'static str {
-    if secure { "__Host-einmal" } else { "einmal" }
+/// The cookies that carry secrets. The prefix makes browsers insist on HTTPS and this very host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Jar {
+    /// A session: never sent along when another site leads here.
+    Session,
+    /// An attempt to log in: must come along when the provider leads back, and soon.
+    Attempt,
 }
 
-/// `Set-Cookie` for a session; without a cookie it takes the old one away.
-pub(crate) fn set_cookie(secure: bool, cookie: Option<&Cookie>) -> Option<HeaderValue> {
-    let name = cookie_name(secure);
-    let (value, age) = match cookie {
-        Some(cookie) => (cookie.value(), ""),
-        None => (String::new(), "; Max-Age=0"),
-    };
-    let secure = if secure { "; Secure" } else { "" };
-    let text = format!("{name}={value}; Path=/; HttpOnly; SameSite=Strict{secure}{age}");
-    HeaderValue::from_str(&text).ok()
+impl Jar {
+    fn name(self, secure: bool) -> &'static str {
+        match (self, secure) {
+            (Self::Session, true) => "__Host-einmal",
+            (Self::Session, false) => "einmal",
+            (Self::Attempt, true) => "__Host-anmeldung",
+            (Self::Attempt, false) => "anmeldung",
+        }
+    }
+
+    /// The cookie that came along.
+    pub(crate) fn read(self, headers: &HeaderMap, secure: bool) -> Option<Cookie> {
+        cookie(headers, self.name(secure)).and_then(Cookie::parse)
+    }
+
+    /// Sets the cookie; without one it takes the old one away.
+    pub(crate) fn set(self, response: &mut Response, secure: bool, cookie: Option<&Cookie>) {
+        let name = self.name(secure);
+        let (site, age) = match self {
+            Self::Session => ("Strict", ""),
+            Self::Attempt => ("Lax", "; Max-Age=900"),
+        };
+        let (value, age) = match cookie {
+            Some(cookie) => (cookie.value(), age),
+            None => (String::new(), "; Max-Age=0"),
+        };
+        let secure = if secure { "; Secure" } else { "" };
+        let text = format!("{name}={value}; Path=/; HttpOnly; SameSite={site}{secure}{age}");
+        if let Ok(value) = HeaderValue::from_str(&text) {
+            response.headers_mut().append(header::SET_COOKIE, value);
+        }
+    }
 }
 
 fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
@@ -131,7 +157,7 @@ fn visit(app: &App, request: &Request, chosen: Option<Lang>) -> Visit {
     let headers = request.headers();
     let lang =
         chosen.or_else(|| cookie(headers, LANG_COOKIE).and_then(Lang::parse)).unwrap_or_default();
-    let cookie = cookie(headers, cookie_name(app.pages.secure_cookies)).and_then(Cookie::parse);
+    let cookie = Jar::Session.read(headers, app.pages.secure_cookies);
     let now_ms = app.pages.clock.now_ms();
     let person = cookie.as_ref().and_then(|cookie| app.sessions.person(cookie, now_ms));
     let path = request.uri().path().to_owned();
@@ -139,15 +165,7 @@ fn visit(app: &App, request: &Request, chosen: Option<Lang>) -> Visit {
         Some(page) => format!("{path}?seite={page}"),
         None => path.clone(),
     };
-    Visit {
-        lang,
-        w: lang.words(),
-        demo: !app.pages.login.demo_persons().is_empty(),
-        cookie,
-        person,
-        here,
-        path,
-    }
+    Visit { lang, w: lang.words(), demo: app.pages.demo, cookie, person, here, path }
 }
 
 /// Page tokens are numbers: nothing else is handed on into links.
@@ -176,7 +194,7 @@ fn guard(headers: &mut HeaderMap) {
     const HEADERS: [(HeaderName, &str); 8] = [
         (
             header::CONTENT_SECURITY_POLICY,
-            "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; \
+            "default-src 'none'; style-src 'self'; font-src 'self'; img-src 'self' data:; form-action 'self'; \
              base-uri 'none'; frame-ancestors 'none'",
         ),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),

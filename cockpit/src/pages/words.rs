@@ -147,24 +147,49 @@ words! {
         "Melden Sie sich an, um zu lesen, wer etwas über Sie abgefragt hat.",
         "Log in to read who asked about you.",
         "Sie müssen sich anmelden. Dann sehen Sie Ihre Liste.";
-    login_idnr: "Identifikationsnummer", "Identification number", "Identifikations·nummer";
-    login_idnr_hint:
-        "11 Ziffern, zum Beispiel von Ihrem Steuerbescheid",
-        "11 digits, for example from your tax assessment",
-        "Die Nummer hat 11 Ziffern. Sie steht auf dem Steuer·bescheid.";
-    login_date: "Geburtsdatum", "Date of birth", "Geburts·datum";
-    login_submit: "Anmelden", "Log in", "Anmelden";
-    login_wrong:
-        "Das hat nicht geklappt. Nummer und Geburtsdatum passen nicht zusammen. Bitte prüfen \
-        Sie beide Angaben.",
-        "That did not work. Number and date of birth do not fit together. Please check both.",
-        "Das hat nicht geklappt. Bitte prüfen Sie die Nummer und das Datum.";
-    login_demo:
-        "Oder eine erfundene Person wählen",
-        "Or choose an invented person",
-        "Oder eine erfundene Person wählen";
-    login_born: "geboren am", "born on", "geboren am";
-    login_as: "Anmelden als", "Log in as", "Anmelden als";
+    login_go:
+        "Weiter zum Anmeldedienst",
+        "On to the login service",
+        "Weiter zur Anmeldung";
+    login_how: "So geht es", "How it works", "So geht es";
+    login_how_1:
+        "Der Anmeldedienst fragt nach Ihrem Online-Ausweis. Nur so ist sicher, dass niemand \
+        anderes Ihre Einträge liest.",
+        "The login service asks for your online ID card. Only so is it certain that nobody \
+        else reads your entries.",
+        "Sie brauchen Ihren Online-Ausweis. Dann ist sicher: Nur Sie lesen Ihre Liste.";
+    login_how_2:
+        "Er nennt uns Ihre Identifikationsnummer, Ihren Namen, Geburtstag und Geburtsort. \
+        Damit finden wir Ihre Einträge.",
+        "It tells us your identification number, name, date and place of birth. With these \
+        we find your entries.",
+        "Wir bekommen Ihren Namen, Ihre Nummer und Ihren Geburts·tag. Damit finden wir Ihre \
+        Liste.";
+    login_how_3:
+        "Sie werden nach 15 Minuten ohne Klick abgemeldet, spätestens nach einer Stunde.",
+        "You are logged out after 15 minutes without a click, and after an hour in any case.",
+        "Sie klicken 15 Minuten lang nichts an? Dann melden wir Sie ab.";
+    login_kept:
+        "Gespeichert wird davon nichts: Ihre Angaben liegen nur während der Anmeldung \
+        verschlüsselt im Arbeitsspeicher.",
+        "None of this is stored: your details lie in memory, encrypted, only while you are \
+        logged in.",
+        "Wir speichern nichts davon.";
+    login_done: "Sie sind angemeldet", "You are logged in", "Sie sind angemeldet";
+    login_on: "Weiter", "Continue", "Weiter";
+    logout_title: "Sie sind abgemeldet", "You are logged out", "Sie sind abgemeldet";
+    logout_lead:
+        "Dieser Browser kann Ihre Einträge nicht mehr lesen.",
+        "This browser can no longer read your entries.",
+        "Hier kann niemand mehr Ihre Liste lesen.";
+    logout_provider:
+        "Auch beim Anmeldedienst abmelden",
+        "Log out from the login service, too",
+        "Auch bei der Anmeldung abmelden";
+    logout_provider_why:
+        "Das ist wichtig, wenn noch andere diesen Computer benutzen.",
+        "This matters if others use this computer.",
+        "Das ist wichtig, wenn noch andere diesen Computer benutzen.";
 
     list_title: "Zugriffe auf Ihre Daten", "Access to your data", "Fragen nach Ihren Daten";
     list_empty:
@@ -301,6 +326,27 @@ words! {
         noch einmal.",
         "Very many people are logged in at the moment. Please try again in a few minutes.",
         "Gerade sind zu viele Menschen hier. Bitte versuchen Sie es später.";
+    error_login:
+        "Die Anmeldung wurde abgebrochen oder hat zu lange gedauert. Bitte beginnen Sie noch \
+        einmal bei „Anmelden“.",
+        "The login was broken off or took too long. Please begin again at “Log in”.",
+        "Die Anmeldung hat nicht geklappt. Bitte versuchen Sie es noch einmal.";
+    error_level:
+        "Diese Anmeldung ist nicht sicher genug. Bitte melden Sie sich mit dem Online-Ausweis \
+        an.",
+        "This login is not secure enough. Please log in with your online ID card.",
+        "Sie brauchen den Online-Ausweis. Anders geht es leider nicht.";
+    error_person:
+        "Der Anmeldedienst hat nicht genug über Sie mitgeteilt, um Ihre Einträge sicher zu \
+        finden. Bitte wenden Sie sich an den Anmeldedienst.",
+        "The login service did not say enough about you to find your entries safely. Please \
+        turn to the login service.",
+        "Bei der Anmeldung fehlen Daten von Ihnen. Bitte fragen Sie dort nach.";
+    error_away:
+        "Der Anmeldedienst antwortet gerade nicht. Bitte versuchen Sie es in einigen Minuten \
+        noch einmal.",
+        "The login service does not answer at the moment. Please try again in a few minutes.",
+        "Die Anmeldung geht gerade nicht. Bitte versuchen Sie es später.";
     error_keeper:
         "Die Einträge können gerade nicht gelesen werden. Es ist nichts verloren. Bitte \
         versuchen Sie es in einigen Minuten noch einmal.",

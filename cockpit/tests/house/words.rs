@@ -3,11 +3,18 @@
 
 use std::sync::Arc;
 
-use einmal_cockpit::pages::{DemoLogin, DemoPerson, Pages, Vocabulary};
+use einmal_cockpit::{
+    login::{DemoPerson, DemoProvider, LoginConfig, Provider},
+    pages::{Pages, Vocabulary},
+};
 use einmal_policy::rules_document::Texts;
 use einmal_protocol::wire::v1::Subject;
+use tokio_util::sync::CancellationToken;
 
 use crate::house::{AUTHORITY, House, REGISTER, canary, ledger_key, other};
+
+/// Where the pages are, as the provider knows them.
+pub(crate) const COCKPIT: &str = "https://cockpit.example";
 
 pub(crate) struct Words;
 
@@ -78,14 +85,25 @@ pub(crate) fn demo_person(subject: Subject) -> DemoPerson {
     }
 }
 
-pub(crate) fn pages(house: &House) -> Pages {
+/// The demo's provider with its two persons.
+pub(crate) async fn provider(house: &House) -> LoginConfig {
     let persons = vec![demo_person(canary()), demo_person(other())];
+    let stop = CancellationToken::new();
+    DemoProvider::start(persons, COCKPIT, house.clock.clone(), stop).await.unwrap()
+}
+
+pub(crate) async fn pages(house: &House) -> Pages {
+    pages_at(house, &provider(house).await)
+}
+
+pub(crate) fn pages_at(house: &House, login: &LoginConfig) -> Pages {
     Pages {
         keeper: house.client(),
         vocabulary: Arc::new(Words),
-        login: Arc::new(DemoLogin::new(persons).unwrap()),
+        login: Arc::new(Provider::new(login, house.clock.clone()).unwrap()),
+        demo: true,
         ledger: ledger_key(),
-        secure_cookies: false,
+        secure_cookies: true,
         clock: house.clock.clone(),
     }
 }

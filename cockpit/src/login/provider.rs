@@ -1,0 +1,475 @@
+// SPDX-License-Identifier: EUPL-1.2
+//! The talk with an OpenID provider: discovery, the way there, the code for a token, its keys.
+//! Everything fetched has a size, a deadline and an age; a flood of logins costs us little and
+//! the provider no more than was agreed.
+
+use std::{
+    path::PathBuf,
+    sync::{Mutex, PoisonError},
+};
+
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
+use base64::{
+    Engine,
+    prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD},
+};
+use einmal_peer::{
+    Clock,
+    files::{self, FileError},
+    http::{HttpClient, HttpError, HttpOptions, HttpRequest},
+};
+use einmal_protocol::{Digest, wire::v1::Subject};
+use rustls::{
+    RootCertStore,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+};
+use serde::Deserialize;
+use tokio::sync::Semaphore;
+use zeroize::Zeroizing;
+
+use super::{
+    Attempt, RETURN_PATH, encode,
+    keys::KeySet,
+    oidc::{self, ClaimNames, Expected, TOKEN_MAX, TokenError},
+};
+
+/// Documents of the provider are at most this long.
+const DOCUMENT_MAX: usize = 256 * 1024;
+/// The provider is asked anew what it says of itself after this long.
+const FRESH_MS: u64 = 60 * 60_000;
+/// Where it does not answer, what it said before counts for this long.
+const KEPT_MS: u64 = 24 * 60 * 60_000;
+/// An unknown key or a failure makes us ask again, but not more often than this.
+const AGAIN_MS: u64 = 10_000;
+/// Codes that are exchanged at one moment.
+const AT_ONCE: usize = 64;
+
+/// `[login]` of cockpit.toml: the OpenID provider.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LoginConfig {
+    /// The provider, as its tokens name it: "https://id.example".
+    pub issuer: String,
+    /// Who we are to it.
+    pub client_id: String,
+    /// Where citizens reach the pages: "https://cockpit.example". `/anmelden/zurueck` below it is
+    /// the redirect URI to register with the provider.
+    pub public_url: String,
+    /// File with the client's secret, if the provider wants one.
+    #[serde(default)]
+    pub client_secret: Option<PathBuf>,
+    /// Certificate (PEM) that we show to the provider, if it wants one (RFC 8705).
+    #[serde(default)]
+    pub certificate: Option<PathBuf>,
+    /// Its key, PKCS#8.
+    #[serde(default)]
+    pub key: Option<PathBuf>,
+    /// Authorities (PEM) that the provider's certificate must come from. Left out: the system's.
+    #[serde(default)]
+    pub authorities: Option<PathBuf>,
+    /// Levels of assurance that are enough.
+    #[serde(default = "high")]
+    pub acr: Vec<String>,
+    /// Which claims to ask for.
+    #[serde(default = "scope")]
+    pub scope: String,
+    /// Where the person stands in the token.
+    #[serde(default)]
+    pub claims: ClaimNames,
+    /// More logins than that are asked to come back later.
+    #[serde(default = "per_minute")]
+    pub logins_per_minute: u32,
+}
+
+fn high() -> Vec<String> {
+    vec!["high".into(), "http://eidas.europa.eu/LoA/high".into()]
+}
+
+fn scope() -> String {
+    "openid profile".into()
+}
+
+fn per_minute() -> u32 {
+    1200
+}
+
+#[derive(Clone, Deserialize)]
+struct Metadata {
+    issuer: String,
+    authorization_endpoint: String,
+    token_endpoint: String,
+    jwks_uri: String,
+    end_session_endpoint: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct TokenAnswer {
+    id_token: String,
+}
+
+#[derive(Clone)]
+struct Known {
+    metadata: Metadata,
+    keys: KeySet,
+    at_ms: u64,
+}
+
+#[derive(Default)]
+struct Memory {
+    known: Option<Known>,
+    tried_ms: u64,
+}
+
+/// An OpenID provider that we are registered with.
+pub struct Provider {
+    expected: Expected,
+    public_url: String,
+    scope: String,
+    secret: Option<Zeroizing<String>>,
+    http: HttpClient,
+    memory: tokio::sync::Mutex<Memory>,
+    pace: Pace,
+    places: Semaphore,
+    clock: Clock,
+}
+
+impl std::fmt::Debug for Provider {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Provider({})", self.expected.issuer)
+    }
+}
+
+impl Provider {
+    /// Reads the files. The provider is asked at the first login, so that a cockpit starts while
+    /// it is away.
+    ///
+    /// # Errors
+    /// Names the key or the file.
+    pub fn new(config: &LoginConfig, clock: Clock) -> Result<Self, LoginSetupError> {
+        if !is_safe(&config.issuer) {
+            return Err(LoginSetupError::Url("issuer"));
+        }
+        let public_url = config.public_url.trim_end_matches('/');
+        let bare = public_url.parse::<Uri>().is_ok_and(|uri| uri.path() == "/");
+        if !is_safe(public_url) || !bare {
+            return Err(LoginSetupError::Url("public_url"));
+        }
+        if config.acr.is_empty() {
+            return Err(LoginSetupError::NoLevel);
+        }
+        let secret = match &config.client_secret {
+            Some(path) => Some(Zeroizing::new(files::read_text(path)?.trim().to_owned())),
+            None => None,
+        };
+        Ok(Self {
+            expected: Expected {
+                issuer: config.issuer.clone(),
+                client_id: config.client_id.clone(),
+                acr: config.acr.clone(),
+                claims: config.claims.clone(),
+            },
+            public_url: public_url.to_owned(),
+            scope: config.scope.clone(),
+            secret,
+            http: HttpClient::new(options(config)?),
+            memory: tokio::sync::Mutex::default(),
+            pace: Pace::new(config.logins_per_minute),
+            places: Semaphore::new(AT_ONCE),
+            clock,
+        })
+    }
+
+    fn redirect_uri(&self) -> String {
+        format!("{}{RETURN_PATH}", self.public_url)
+    }
+
+    /// Where the browser goes to log in. `language` is a BCP 47 tag.
+    ///
+    /// # Errors
+    /// Where the provider does not answer.
+    pub async fn begin(&self, attempt: &Attempt, language: &str) -> Result<String, LoginError> {
+        let known = self.known(None).await?;
+        let challenge =
+            BASE64_URL_SAFE_NO_PAD.encode(Digest::of(attempt.verifier.as_bytes()).as_bytes());
+        let query = encode(&[
+            ("response_type", "code"),
+            ("client_id", &self.expected.client_id),
+            ("redirect_uri", &self.redirect_uri()),
+            ("scope", &self.scope),
+            ("state", &attempt.state),
+            ("nonce", &attempt.nonce),
+            ("code_challenge", &challenge),
+            ("code_challenge_method", "S256"),
+            ("acr_values", &self.expected.acr.join(" ")),
+            // Whoever sits at a shared computer next must not be let in as the person before.
+            ("prompt", "login"),
+            ("ui_locales", language),
+        ]);
+        Ok(join(&known.metadata.authorization_endpoint, &query))
+    }
+
+    /// Gets the token for a code and says whom it names.
+    ///
+    /// # Errors
+    /// Where there are too many at once, the provider refuses, or the token is not good.
+    pub async fn finish(&self, attempt: &Attempt, code: &str) -> Result<Subject, LoginError> {
+        if !self.pace.admits(self.clock.now_ms()) {
+            return Err(LoginError::Busy);
+        }
+        let _place = self.places.try_acquire().map_err(|_| LoginError::Busy)?;
+        let known = self.known(None).await?;
+        let token = self.exchange(&known, attempt, code).await?;
+        let check = |keys: &KeySet| {
+            oidc::verify(&token, keys, &self.expected, &attempt.nonce, self.clock.now_ms())
+        };
+        let subject = match check(&known.keys) {
+            // It may have changed its keys.
+            Err(TokenError::NoKey) => check(&self.known(Some(known.at_ms)).await?.keys),
+            checked => checked,
+        };
+        Ok(subject?)
+    }
+
+    /// Where the browser may go to log out from the provider, too. Names nobody.
+    pub async fn end(&self) -> Option<String> {
+        let endpoint = self.known(None).await.ok()?.metadata.end_session_endpoint?;
+        let query = encode(&[
+            ("client_id", &self.expected.client_id),
+            ("post_logout_redirect_uri", &format!("{}/", self.public_url)),
+        ]);
+        Some(join(&endpoint, &query))
+    }
+
+    async fn exchange(
+        &self,
+        known: &Known,
+        attempt: &Attempt,
+        code: &str,
+    ) -> Result<Zeroizing<String>, LoginError> {
+        let redirect_uri = self.redirect_uri();
+        let mut form = vec![
+            ("grant_type", "authorization_code"),
+            ("code", code),
+            ("redirect_uri", &redirect_uri),
+            ("code_verifier", &attempt.verifier),
+        ];
+        let mut headers = HeaderMap::new();
+        let kind = HeaderValue::from_static("application/x-www-form-urlencoded");
+        headers.insert(header::CONTENT_TYPE, kind);
+        if let Some(secret) = &self.secret {
+            // RFC 6749 § 2.3.1: both are form-encoded before they are joined.
+            let part = |text: &str| encode(&[("", text)]).trim_start_matches('=').to_owned();
+            let pair = format!("{}:{}", part(&self.expected.client_id), part(secret));
+            let value = format!("Basic {}", BASE64_STANDARD.encode(pair));
+            let mut value = HeaderValue::from_str(&value).map_err(|_| LoginError::Answer)?;
+            value.set_sensitive(true);
+            headers.insert(header::AUTHORIZATION, value);
+        } else {
+            form.push(("client_id", &self.expected.client_id));
+        }
+        let request = HttpRequest {
+            method: Method::POST,
+            url: &known.metadata.token_endpoint,
+            headers,
+            body: encode(&form).into_bytes(),
+        };
+        let answer = self.http.send(request, 2 * TOKEN_MAX).await?;
+        let body = Zeroizing::new(answer.body);
+        if answer.status != StatusCode::OK {
+            return Err(LoginError::Refused);
+        }
+        let answer: TokenAnswer = serde_json::from_slice(&body).map_err(|_| LoginError::Answer)?;
+        Ok(Zeroizing::new(answer.id_token))
+    }
+
+    /// What the provider says of itself: from memory while it is fresh, and newer than
+    /// `outdated_ms` where that is given.
+    async fn known(&self, outdated_ms: Option<u64>) -> Result<Known, LoginError> {
+        let mut memory = self.memory.lock().await;
+        let now_ms = self.clock.now_ms();
+        let age = |known: &Known| now_ms.saturating_sub(known.at_ms);
+        let fresh = memory.known.as_ref().filter(|known| age(known) < FRESH_MS);
+        if let Some(known) = fresh
+            && outdated_ms.is_none_or(|outdated| known.at_ms > outdated)
+        {
+            return Ok(known.clone());
+        }
+        let kept = memory.known.clone().filter(|known| age(known) < KEPT_MS);
+        let tried = now_ms.saturating_sub(memory.tried_ms) < AGAIN_MS;
+        if tried {
+            return kept.ok_or(LoginError::Away);
+        }
+        memory.tried_ms = now_ms;
+        match self.discover(now_ms).await {
+            Ok(known) => {
+                memory.known = Some(known.clone());
+                // Only failures and doubts are paced: the first doubt may come at once.
+                if kept.is_none() {
+                    memory.tried_ms = 0;
+                }
+                Ok(known)
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the login provider cannot be asked; trying again");
+                kept.ok_or(error)
+            }
+        }
+    }
+
+    async fn discover(&self, at_ms: u64) -> Result<Known, LoginError> {
+        let issuer = self.expected.issuer.trim_end_matches('/');
+        let url = format!("{issuer}/.well-known/openid-configuration");
+        let metadata: Metadata =
+            serde_json::from_slice(&self.document(&url).await?).map_err(|_| LoginError::Answer)?;
+        let urls = [
+            Some(&metadata.authorization_endpoint),
+            Some(&metadata.token_endpoint),
+            Some(&metadata.jwks_uri),
+            metadata.end_session_endpoint.as_ref(),
+        ];
+        if metadata.issuer != self.expected.issuer || !urls.iter().flatten().all(|at| is_safe(at)) {
+            return Err(LoginError::Answer);
+        }
+        let keys = self.document(&metadata.jwks_uri).await?;
+        let keys = KeySet::parse(&keys).ok_or(LoginError::Answer)?;
+        Ok(Known { metadata, keys, at_ms })
+    }
+
+    async fn document(&self, url: &str) -> Result<Vec<u8>, LoginError> {
+        let answer = self.http.get(url, DOCUMENT_MAX).await?;
+        if answer.status == StatusCode::OK { Ok(answer.body) } else { Err(LoginError::Answer) }
+    }
+}
+
+fn options(config: &LoginConfig) -> Result<HttpOptions, LoginSetupError> {
+    let mut options = HttpOptions::default();
+    if let Some(path) = &config.authorities {
+        let mut store = RootCertStore::empty();
+        for certificate in certificates(path)? {
+            store.add(certificate).map_err(|error| FileError::new(path, error))?;
+        }
+        options.authorities = Some(store);
+    }
+    options.identity = match (&config.certificate, &config.key) {
+        (Some(chain), Some(path)) => {
+            let pem = files::read(path)?;
+            let key =
+                PrivateKeyDer::from_pem_slice(&pem).map_err(|error| FileError::new(path, error))?;
+            Some((certificates(chain)?, key))
+        }
+        (None, None) => None,
+        _ => return Err(LoginSetupError::HalfIdentity),
+    };
+    Ok(options)
+}
+
+fn certificates(path: &PathBuf) -> Result<Vec<CertificateDer<'static>>, FileError> {
+    let pem = files::read(path)?;
+    let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
+    all.map_err(|error| FileError::new(path, error))
+}
+
+/// HTTPS, or plain HTTP that does not leave this machine.
+fn is_safe(url: &str) -> bool {
+    let Ok(uri) = url.parse::<Uri>() else { return false };
+    let plain = || matches!(uri.host(), Some("127.0.0.1" | "localhost" | "[::1]"));
+    let named = uri.authority().is_some_and(|authority| !authority.as_str().contains('@'));
+    named && (uri.scheme_str() == Some("https") || (uri.scheme_str() == Some("http") && plain()))
+}
+
+fn join(url: &str, query: &str) -> String {
+    let joint = if url.contains('?') { '&' } else { '?' };
+    format!("{url}{joint}{query}")
+}
+
+/// So many a minute, evenly, with ten seconds' worth at once.
+struct Pace {
+    step_us: u64,
+    next_us: Mutex<u64>,
+}
+
+impl Pace {
+    fn new(per_minute: u32) -> Self {
+        Self { step_us: 60_000_000 / u64::from(per_minute.max(1)), next_us: Mutex::new(0) }
+    }
+
+    fn admits(&self, now_ms: u64) -> bool {
+        let now_us = now_ms.saturating_mul(1000);
+        let mut next = self.next_us.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = (*next).max(now_us);
+        let good = at - now_us < 10_000_000;
+        if good {
+            *next = at + self.step_us;
+        }
+        good
+    }
+}
+
+/// Why a login cannot be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum LoginSetupError {
+    /// A file.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// Not a URL for this.
+    #[error("`login.{0}` must be https://host without a path (http only on this machine)")]
+    Url(&'static str),
+    /// Everybody would be let in.
+    #[error("`login.acr` must name at least one level of assurance")]
+    NoLevel,
+    /// One of two.
+    #[error("`login.certificate` and `login.key` belong together")]
+    HalfIdentity,
+}
+
+/// Why a login failed. Names nobody.
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
+pub enum LoginError {
+    /// Too many.
+    #[error("more logins than `logins_per_minute`, or than the provider answers")]
+    Busy,
+    /// It did not answer a moment ago.
+    #[error("the login provider did not answer a moment ago")]
+    Away,
+    /// No answer.
+    #[error("the login provider does not answer: {0}")]
+    Http(#[from] HttpError),
+    /// It answers something else.
+    #[error("the login provider's answer is not what OpenID Connect says")]
+    Answer,
+    /// It does not take the code.
+    #[error("the login provider does not take the code: check client and redirect URI")]
+    Refused,
+    /// The token is not good.
+    #[error(transparent)]
+    Token(#[from] TokenError),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pace_lets_through_what_was_agreed() {
+        let pace = Pace::new(600);
+        let admitted = (0..60_000).filter(|ms| pace.admits(1_000_000 + ms)).count();
+        assert!((690..=710).contains(&admitted), "{admitted}: a minute's, and 10 s ahead");
+        assert!(!pace.admits(1_060_000) && pace.admits(1_070_000));
+    }
+
+    #[test]
+    fn nothing_leaves_this_machine_in_the_clear() {
+        for (url, safe) in [
+            ("https://id.example", true),
+            ("http://127.0.0.1:8080", true),
+            ("http://localhost/x", true),
+            ("http://id.example", false),
+            ("http://localhost.example", false),
+            ("https://user@id.example", false),
+            ("javascript:alert(1)", false),
+            ("/relative", false),
+        ] {
+            assert_eq!(is_safe(url), safe, "{url}");
+        }
+    }
+}
