@@ -41,6 +41,6 @@ async fn main() {
     house.catch_up().await.unwrap();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:8460").await.unwrap();
     println!("http://127.0.0.1:8460");
-    let pages = words::pages(&house);
+    let pages = words::pages(&house).await;
     einmal_cockpit::pages::serve(listener, pages, std::future::pending()).await.unwrap();
 }

@@ -28,7 +28,7 @@ use crate::{
         connect_in_process, take_checkpoints,
     },
     login::{DemoProvider, DemoProviderError, LoginConfig, LoginSetupError, Provider},
-    pages::{self, Pages},
+    pages::{self, Kern, KernError, Pages},
     trusted::Trusted,
 };
 
@@ -137,6 +137,7 @@ pub async fn start(config: &CockpitConfig, clock: Clock) -> Result<Running, Serv
         vocabulary: Arc::clone(&site.trusted) as Arc<dyn pages::Vocabulary>,
         login: Arc::new(Provider::new(&login, clock.clone())?),
         demo: config.login.is_none(),
+        kern: config.kern.as_deref().map(Kern::open).transpose()?,
         ledger: site.ledger,
         secure_cookies: config.secure_cookies,
         clock: clock.clone(),
@@ -349,6 +350,9 @@ pub enum ServeError {
     /// The demo's login.
     #[error(transparent)]
     DemoLogin(#[from] DemoProviderError),
+    /// The design system.
+    #[error(transparent)]
+    Kern(#[from] KernError),
     /// A login that proves nothing beside one that does.
     #[error("`login` and `demo_persons` cannot both be configured: demo persons prove nothing")]
     TwoLogins,

@@ -10,7 +10,7 @@ use einmal_protocol::{Digest, key::PublicKey, wire::v1::Envelope};
 
 use crate::{
     keeper::{self, Participants},
-    pages::Vocabulary,
+    pages::{Participation, Vocabulary},
 };
 
 /// Trust of now and of before.
@@ -137,8 +137,31 @@ impl Vocabulary for Trusted {
         self.newest(|directory| directory.register(id).map(|found| found.entry.name.clone()))
     }
 
-    fn policy(&self, id: &str) -> Option<(String, String)> {
+    fn policy(&self, id: &str) -> Option<(String, Texts)> {
         let trust = self.trust.current();
-        trust.rules.policy(id).map(|text| (text.legal_basis.clone(), text.text_de.clone()))
+        trust.rules.policy(id).map(|text| {
+            let (de, en) = (text.text_de.clone(), text.text_en.clone());
+            (text.legal_basis.clone(), Texts { de_leicht: de.clone(), de, en })
+        })
+    }
+
+    fn authority_region(&self, id: &str) -> Option<String> {
+        self.newest(|directory| directory.authority(id).map(|found| found.entry.region.clone()))
+    }
+
+    fn participants(&self) -> Participation {
+        let trust = self.trust.current();
+        let document = trust.directory.document();
+        let mut all = Participation {
+            authorities: document.authorities.iter().map(|each| each.name.clone()).collect(),
+            registers: document
+                .registers
+                .iter()
+                .map(|each| (each.name.clone(), each.evidence_types.clone()))
+                .collect(),
+        };
+        all.authorities.sort_unstable();
+        all.registers.sort_unstable();
+        all
     }
 }

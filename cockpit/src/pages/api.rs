@@ -11,8 +11,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     answers::Trouble,
-    records::{ProofView, RecordView, Teller, prove},
-    routes::{Shared, Visitor, ask_export, ask_list},
+    proof::ProofView,
+    records::{RecordView, Teller},
+    routes::{Shared, Visitor, ask_list, look_up},
 };
 
 #[derive(Deserialize)]
@@ -83,13 +84,9 @@ pub(crate) async fn detail(
     Path(index): Path<String>,
 ) -> Response {
     let Some(person) = v.person else { return not_logged_in() };
-    let export = match ask_export(&app, person, &index).await {
-        Ok(export) => export,
-        Err(error) => return failed(error),
-    };
     let teller = Teller { vocabulary: app.pages.vocabulary.as_ref(), lang: v.lang };
-    let Some(record) = export.record.as_ref().and_then(|record| teller.tell(record)) else {
-        return failed(Trouble::Broken);
-    };
-    Json(DetailAnswer { record, proof: prove(&export, &app.pages.ledger) }).into_response()
+    match look_up(&app, &person, &index, teller).await {
+        Ok((record, proof, _)) => Json(DetailAnswer { record, proof }).into_response(),
+        Err(error) => failed(error),
+    }
 }

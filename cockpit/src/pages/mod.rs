@@ -5,9 +5,19 @@
 
 mod answers;
 mod api;
+mod coverage;
+mod downloads;
+mod find;
+mod kern;
+mod letters;
 mod login;
+mod overview;
+mod pdf;
+mod phrases;
+mod proof;
 mod records;
 mod routes;
+mod rules_of;
 mod session;
 mod visit;
 mod vocabulary;
@@ -27,14 +37,16 @@ use einmal_protocol::{
 };
 use tonic::transport::Channel;
 
+pub use kern::{Kern, KernError};
 pub use session::{IDLE_MS, LIFE_MS, PER_PERSON, SESSIONS_MAX};
-pub use vocabulary::Vocabulary;
+pub use vocabulary::{Participation, Vocabulary};
 pub use words::Lang;
 
 pub(crate) use answers::style;
 pub(crate) use when::plain_date;
 
 use einmal_peer::Clock;
+use proof::Newest;
 use session::Sessions;
 
 use crate::login::{Provider, RETURN_PATH};
@@ -58,6 +70,8 @@ pub struct Pages {
     pub demo: bool,
     /// The ledger's public key: proofs are checked here once more before they are called good.
     pub ledger: LedgerKey,
+    /// The KERN design system, where it is installed.
+    pub kern: Option<Kern>,
     /// Whether citizens come over HTTPS. False only for trying things out on one machine.
     pub secure_cookies: bool,
     /// The time.
@@ -67,11 +81,12 @@ pub struct Pages {
 pub(crate) struct App {
     pub(crate) pages: Pages,
     pub(crate) sessions: Sessions,
+    pub(crate) newest: Newest,
 }
 
 /// All routes with their headers and limits.
 pub fn router(pages: Pages) -> Router {
-    let app = Arc::new(App { pages, sessions: Sessions::default() });
+    let app = Arc::new(App { pages, sessions: Sessions::default(), newest: Newest::default() });
     Router::new()
         .route("/", get(routes::start))
         .route("/anmelden", get(login::explain))
@@ -81,11 +96,20 @@ pub fn router(pages: Pages) -> Router {
         .route("/abgemeldet", get(login::logged_out))
         .route("/zugriffe", get(routes::list))
         .route("/zugriffe/{index}", get(routes::detail))
-        .route("/zugriffe/{index}/export.json", get(routes::export))
+        .route("/zugriffe/{index}/pruefen", get(routes::check))
+        .route("/zugriffe/{index}/selbst-pruefen", get(routes::by_hand))
+        .route("/zugriffe/{index}/export.json", get(downloads::json))
+        .route("/zugriffe/{index}/brief/{kind}", get(letters::letter))
+        .route("/zugriffe.csv", get(downloads::csv))
+        .route("/zugriffe.pdf", get(downloads::pdf))
+        .route("/uebersicht", get(overview::overview))
+        .route("/abdeckung", get(coverage::coverage))
+        .route("/hilfe", get(coverage::help))
         .route("/status", get(routes::status))
         .route("/api/v1/records", get(api::list))
         .route("/api/v1/records/{index}", get(api::detail))
-        .route("/style.css", get(answers::style))
+        .route("/style.css", get(style))
+        .route("/kern/{*file}", get(kern::file))
         .fallback(routes::not_found)
         .layer(DefaultBodyLimit::max(FORM_MAX))
         .layer(middleware::from_fn_with_state(app.clone(), visit::enter))

@@ -4,13 +4,9 @@
 use einmal_policy::rules_document::Texts;
 use einmal_protocol::{
     Reason,
-    digest::hex,
-    leaf::Leaf,
-    note::{Checkpoint, LedgerKey},
     permit::Permit,
-    receipt,
     wire::{
-        cockpit::v1::{ExportedRecord, Record},
+        cockpit::v1::Record,
         v1::{self, Initiation, Outcome, SubjectRole, Use},
     },
 };
@@ -69,6 +65,9 @@ pub(crate) struct RecordView {
     pub(crate) when: String,
     #[serde(skip)]
     pub(crate) month: String,
+    /// YYYY-MM-DD in Germany.
+    #[serde(skip)]
+    pub(crate) day: String,
     pub(crate) authority: Named,
     pub(crate) register: Named,
     pub(crate) evidence_type: Named,
@@ -117,6 +116,7 @@ impl Teller<'_> {
             at: einmal_protocol::time::to_iso(record.logged_at_ms),
             when: wall.both(self.lang),
             month: wall.month(self.lang),
+            day: wall.iso_date(),
             authority: plain_name(
                 &request.authority,
                 self.vocabulary.authority_name(&request.authority),
@@ -163,7 +163,10 @@ impl Teller<'_> {
         ids.dedup();
         ids.into_iter()
             .map(|id| {
-                let (legal_basis, text) = self.vocabulary.policy(id).unwrap_or_default();
+                let known = self.vocabulary.policy(id);
+                let (legal_basis, text) = known
+                    .map(|(basis, t)| (basis, self.lang.pick(t.de, t.en, t.de_leicht)))
+                    .unwrap_or_default();
                 Policy { id: id.clone(), legal_basis, text }
             })
             .collect()
@@ -393,36 +396,4 @@ fn result_of(record: &Record) -> Ending {
         Some(Outcome::NotTransmitted) => Ending::NotTransmitted,
         Some(Outcome::Unspecified) | None => Ending::Unknown,
     }
-}
-
-/// What the detail page says about the proof.
-#[derive(Serialize)]
-pub(crate) struct ProofView {
-    pub(crate) verified: bool,
-    pub(crate) ledger: String,
-    pub(crate) index: u64,
-    pub(crate) checkpoint_size: u64,
-    pub(crate) checkpoint_root: String,
-}
-
-/// Checks the proof here and now, with the ledger's key that the pages were given: not the
-/// keeper's word.
-pub(crate) fn prove(export: &ExportedRecord, ledger: &LedgerKey) -> ProofView {
-    let mut view = ProofView {
-        verified: false,
-        ledger: ledger.name().to_owned(),
-        index: export.record.as_ref().map(|record| record.index).unwrap_or_default(),
-        checkpoint_size: 0,
-        checkpoint_root: String::new(),
-    };
-    let Some(receipt) = &export.receipt else { return view };
-    if let Ok(checkpoint) = Checkpoint::parse(&receipt.checkpoint, ledger) {
-        view.checkpoint_size = checkpoint.size();
-        view.checkpoint_root = hex(checkpoint.root().as_bytes());
-    }
-    let Ok(leaf) = Leaf::parse(&receipt.leaf) else { return view };
-    let leaf = Leaf::new(leaf.kind, leaf.day, &export.body);
-    view.verified = receipt::verify(receipt, leaf, ledger, None)
-        .is_ok_and(|proven| proven.index() == view.index);
-    view
 }

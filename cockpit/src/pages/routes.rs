@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: EUPL-1.2
-//! The pages themselves: start, login, list, one record, its export, the status.
+//! The pages themselves: start, list, one record, its check, the status.
 
 use std::sync::Arc;
 
@@ -7,8 +7,7 @@ use askama::Template;
 use axum::{
     Extension,
     extract::{Path, Query, State},
-    http::header,
-    response::{IntoResponse, Response},
+    response::Response,
 };
 use einmal_protocol::wire::{
     cockpit::v1::{
@@ -17,16 +16,18 @@ use einmal_protocol::wire::{
     },
     v1::Subject,
 };
-use serde::Deserialize;
 
 use super::{
     App, PAGE_SIZE,
     answers::{Trouble, go, page, trouble},
-    records::{Ending, ProofView, RecordView, Teller, prove},
-    visit::{Visit, is_page_token},
+    find::{Filter, Found, find},
+    proof::{ProofState, ProofView, by_hand as by_hand_of, prove},
+    records::{Ending, RecordView, Teller},
+    rules_of::RulesOf,
+    visit::Visit,
     when::Wall,
+    words::Lang,
 };
-use crate::export::ExportFile;
 
 #[derive(Template)]
 #[template(path = "start.html")]
@@ -39,9 +40,10 @@ struct StartPage<'a> {
 struct ListPage<'a> {
     v: &'a Visit,
     months: Vec<(String, Vec<RecordView>)>,
-    total: String,
-    next: String,
-    is_first: bool,
+    count: String,
+    found: &'a Found,
+    filter: &'a Filter,
+    query: String,
     complete: String,
 }
 
@@ -51,6 +53,24 @@ struct DetailPage<'a> {
     v: &'a Visit,
     r: RecordView,
     proof: ProofView,
+    rules: Option<RulesOf>,
+}
+
+#[derive(Template)]
+#[template(path = "check.html")]
+struct CheckPage<'a> {
+    v: &'a Visit,
+    r: RecordView,
+    proof: ProofView,
+    now: String,
+}
+
+#[derive(Template)]
+#[template(path = "by_hand.html")]
+struct ByHandPage<'a> {
+    v: &'a Visit,
+    proof: &'a ProofView,
+    commands: [String; 3],
 }
 
 #[derive(Template)]
@@ -59,13 +79,6 @@ struct StatusPage<'a> {
     v: &'a Visit,
     s: GetStatusResponse,
     when: String,
-}
-
-/// `?seite=`: where a page of the list begins.
-#[derive(Deserialize)]
-pub(crate) struct ListQuery {
-    #[serde(default)]
-    seite: String,
 }
 
 pub(crate) type Visitor = Extension<Visit>;
@@ -82,11 +95,12 @@ pub(crate) async fn not_found(Extension(v): Visitor) -> Response {
 pub(crate) async fn list(
     State(app): Shared,
     Extension(v): Visitor,
-    Query(query): Query<ListQuery>,
+    Query(filter): Query<Filter>,
 ) -> Response {
     let Some(person) = v.person.clone() else { return go("/anmelden") };
-    let answer = match ask_list(&app, person, &query.seite).await {
-        Ok(answer) => answer,
+    let teller = Teller { vocabulary: app.pages.vocabulary.as_ref(), lang: v.lang };
+    let mut found = match find(&app, &person, &filter, teller).await {
+        Ok(found) => found,
         Err(error) => return trouble(&v, error),
     };
     let complete = match ask_status(&app).await {
@@ -95,26 +109,55 @@ pub(crate) async fn list(
         }
         _ => String::new(),
     };
-    let teller = Teller { vocabulary: app.pages.vocabulary.as_ref(), lang: v.lang };
     let mut months: Vec<(String, Vec<RecordView>)> = Vec::new();
-    for record in answer.records.iter().filter_map(|record| teller.tell(record)) {
+    for record in std::mem::take(&mut found.records) {
         match months.last_mut().filter(|(month, _)| *month == record.month) {
             Some((_, records)) => records.push(record),
             None => months.push((record.month.clone(), vec![record])),
         }
     }
     page(&ListPage {
-        total: v.lang.pick(
-            format!("{} {}", answer.total, if answer.total == 1 { "Eintrag" } else { "Einträge" }),
-            format!("{} {}", answer.total, if answer.total == 1 { "entry" } else { "entries" }),
-            format!("{} {}", answer.total, if answer.total == 1 { "Eintrag" } else { "Einträge" }),
-        ),
         v: &v,
         months,
-        next: answer.next_page_token,
-        is_first: query.seite.is_empty(),
+        count: count(&found, filter.narrows(), v.lang),
+        query: filter.query(),
+        found: &found,
+        filter: &filter,
         complete,
     })
+}
+
+/// "4 Einträge", or "1 von 4 Einträgen".
+fn count(found: &Found, narrowed: bool, lang: Lang) -> String {
+    let total = found.total;
+    if narrowed {
+        let fitting = found.fitting;
+        return lang.pick(
+            format!("{fitting} von {total} Einträgen"),
+            format!("{fitting} of {total} entries"),
+            format!("{fitting} von {total} Einträgen"),
+        );
+    }
+    let one = total == 1;
+    lang.pick(
+        format!("{total} {}", if one { "Eintrag" } else { "Einträge" }),
+        format!("{total} {}", if one { "entry" } else { "entries" }),
+        format!("{total} {}", if one { "Eintrag" } else { "Einträge" }),
+    )
+}
+
+/// A person's record in words, with its proof checked, and as the keeper gave it.
+pub(crate) async fn look_up(
+    app: &App,
+    person: &Subject,
+    index: &str,
+    teller: Teller<'_>,
+) -> Result<(RecordView, ProofView, ExportedRecord), Trouble> {
+    let floor = app.newest.floor();
+    let export = ask_export(app, person.clone(), index).await?;
+    let told = export.record.as_ref().and_then(|record| teller.tell(record));
+    let proof = prove(&export, &app.pages.ledger, &app.newest, floor);
+    Ok((told.ok_or(Trouble::Broken)?, proof, export))
 }
 
 pub(crate) async fn detail(
@@ -123,39 +166,46 @@ pub(crate) async fn detail(
     Path(index): Path<String>,
 ) -> Response {
     let Some(person) = v.person.clone() else { return go("/anmelden") };
-    let export = match ask_export(&app, person, &index).await {
-        Ok(export) => export,
-        Err(error) => return trouble(&v, error),
-    };
     let teller = Teller { vocabulary: app.pages.vocabulary.as_ref(), lang: v.lang };
-    let Some(r) = export.record.as_ref().and_then(|record| teller.tell(record)) else {
-        return trouble(&v, Trouble::Broken);
-    };
-    let proof = prove(&export, &app.pages.ledger);
-    page(&DetailPage { v: &v, r, proof })
+    match look_up(&app, &person, &index, teller).await {
+        Ok((r, proof, export)) => {
+            let rules = RulesOf::read(&export, &r.policies);
+            page(&DetailPage { v: &v, r, proof, rules })
+        }
+        Err(error) => trouble(&v, error),
+    }
 }
 
-pub(crate) async fn export(
+pub(crate) async fn check(
     State(app): Shared,
     Extension(v): Visitor,
     Path(index): Path<String>,
 ) -> Response {
     let Some(person) = v.person.clone() else { return go("/anmelden") };
-    let export = match ask_export(&app, person, &index).await {
-        Ok(export) => export,
-        Err(error) => return trouble(&v, error),
-    };
     let teller = Teller { vocabulary: app.pages.vocabulary.as_ref(), lang: v.lang };
-    let told = export.record.as_ref().and_then(|record| teller.tell(record));
-    let Some(told) = told else { return trouble(&v, Trouble::Broken) };
-    let json = ExportFile::from_wire(export, told.sentence).and_then(|file| file.to_json());
-    let Ok(json) = json else { return trouble(&v, Trouble::Broken) };
-    let name = format!("attachment; filename=\"einmal-{}.json\"", told.index);
-    let headers = [
-        (header::CONTENT_TYPE, "application/json; charset=utf-8"),
-        (header::CONTENT_DISPOSITION, name.as_str()),
-    ];
-    (headers, json).into_response()
+    match look_up(&app, &person, &index, teller).await {
+        Ok((r, proof, _)) => {
+            let now = Wall::at(app.pages.clock.now_ms()).both(v.lang);
+            page(&CheckPage { v: &v, r, proof, now })
+        }
+        Err(error) => trouble(&v, error),
+    }
+}
+
+pub(crate) async fn by_hand(
+    State(app): Shared,
+    Extension(v): Visitor,
+    Path(index): Path<String>,
+) -> Response {
+    let Some(person) = v.person.clone() else { return go("/anmelden") };
+    let teller = Teller { vocabulary: app.pages.vocabulary.as_ref(), lang: v.lang };
+    match look_up(&app, &person, &index, teller).await {
+        Ok((_, proof, _)) => {
+            let commands = by_hand_of(&proof, &app.pages.ledger);
+            page(&ByHandPage { v: &v, proof: &proof, commands })
+        }
+        Err(error) => trouble(&v, error),
+    }
 }
 
 pub(crate) async fn status(State(app): Shared, Extension(v): Visitor) -> Response {
@@ -177,7 +227,9 @@ pub(crate) async fn ask_list(
     person: Subject,
     token: &str,
 ) -> Result<ListRecordsResponse, Trouble> {
-    let page_token = if is_page_token(token) { token.to_owned() } else { String::new() };
+    let number =
+        !token.is_empty() && token.len() <= 20 && token.bytes().all(|b| b.is_ascii_digit());
+    let page_token = if number { token.to_owned() } else { String::new() };
     let request = ListRecordsRequest { subject: Some(person), page_size: PAGE_SIZE, page_token };
     Ok(app.pages.keeper.clone().list_records(request).await?.into_inner())
 }
@@ -194,6 +246,6 @@ pub(crate) async fn ask_export(
     answer.record.ok_or(Trouble::NotFound)
 }
 
-async fn ask_status(app: &App) -> Result<GetStatusResponse, Trouble> {
+pub(crate) async fn ask_status(app: &App) -> Result<GetStatusResponse, Trouble> {
     Ok(app.pages.keeper.clone().get_status(GetStatusRequest {}).await?.into_inner())
 }

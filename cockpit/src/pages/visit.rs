@@ -15,9 +15,11 @@ use einmal_protocol::wire::v1::Subject;
 use super::{
     App, PAGE_TIME,
     answers::{self, Trouble},
+    phrases::Phrases,
     session::Cookie,
     words::{Lang, Words},
 };
+use crate::login::RETURN_PATH;
 
 const LANG_COOKIE: &str = "sprache";
 const YEAR_SECONDS: u32 = 31_536_000;
@@ -27,6 +29,9 @@ const YEAR_SECONDS: u32 = 31_536_000;
 pub(crate) struct Visit {
     pub(crate) lang: Lang,
     pub(crate) w: &'static Words,
+    pub(crate) p: &'static Phrases,
+    /// Whether there is KERN's style.
+    pub(crate) kern: bool,
     pub(crate) demo: bool,
     /// The cookie of the session, or the one that a form was shown with.
     pub(crate) cookie: Option<Cookie>,
@@ -161,16 +166,30 @@ fn visit(app: &App, request: &Request, chosen: Option<Lang>) -> Visit {
     let now_ms = app.pages.clock.now_ms();
     let person = cookie.as_ref().and_then(|cookie| app.sessions.person(cookie, now_ms));
     let path = request.uri().path().to_owned();
-    let here = match query(request, "seite").filter(|page| is_page_token(page)) {
-        Some(page) => format!("{path}?seite={page}"),
-        None => path.clone(),
-    };
-    Visit { lang, w: lang.words(), demo: app.pages.demo, cookie, person, here, path }
+    let here = here(&path, request.uri().query().unwrap_or_default());
+    Visit {
+        lang,
+        w: lang.words(),
+        p: lang.phrases(),
+        kern: app.pages.kern.is_some(),
+        demo: app.pages.demo,
+        cookie,
+        person,
+        here,
+        path,
+    }
 }
 
-/// Page tokens are numbers: nothing else is handed on into links.
-pub(crate) fn is_page_token(text: &str) -> bool {
-    !text.is_empty() && text.len() <= 20 && text.bytes().all(|byte| byte.is_ascii_digit())
+/// This page with its query, but for the language; not at all where it brings a login's code.
+fn here(path: &str, query: &str) -> String {
+    let kept: Vec<&str> =
+        query.split('&').filter(|pair| !pair.is_empty() && !pair.starts_with("lang=")).collect();
+    match kept.as_slice() {
+        _ if path == RETURN_PATH => "/".to_owned(),
+        [] => path.to_owned(),
+        kept if query.len() <= 1000 => format!("{path}?{}", kept.join("&")),
+        _ => path.to_owned(),
+    }
 }
 
 /// What the framework refused in words of its own, which are for programmers.

@@ -18,6 +18,19 @@ pub trait Vocabulary: Send + Sync {
     fn authority_name(&self, id: &str) -> Option<String>;
     /// The name of a register.
     fn register_name(&self, id: &str) -> Option<String>;
-    /// Legal basis and text of a policy.
-    fn policy(&self, id: &str) -> Option<(String, String)>;
+    /// Legal basis of a policy, and what it says in plain words.
+    fn policy(&self, id: &str) -> Option<(String, Texts)>;
+    /// Regional key of an authority; empty where it is not regional.
+    fn authority_region(&self, id: &str) -> Option<String>;
+    /// Who takes part: authorities that may ask, and registers that may be asked. Sorted by name.
+    fn participants(&self) -> Participation;
+}
+
+/// Who takes part.
+#[derive(Clone, Debug, Default)]
+pub struct Participation {
+    /// Names of authorities that may ask.
+    pub authorities: Vec<String>,
+    /// Names of registers, each with the ids of what it holds.
+    pub registers: Vec<(String, Vec<String>)>,
 }

@@ -39,6 +39,16 @@ impl Wall {
         )
     }
 
+    /// "2026-03-03".
+    pub(crate) fn iso_date(&self) -> String {
+        format!("{:04}-{:02}-{:02}", self.year, self.month, self.day)
+    }
+
+    /// Months since the year 0, for counting.
+    pub(crate) fn month_number(&self) -> u32 {
+        self.year * 12 + self.month - 1
+    }
+
     /// "10:14 Uhr".
     pub(crate) fn time(&self, lang: Lang) -> String {
         let clock = format!("{:02}:{:02}", self.hour, self.minute);
@@ -56,6 +66,17 @@ impl Wall {
     /// "März 2026".
     pub(crate) fn month(&self, lang: Lang) -> String {
         format!("{} {}", self.month_name(lang), self.year)
+    }
+
+    /// "Mär", and the year where it begins.
+    pub(crate) fn short_month(number: u32, lang: Lang) -> (String, u32) {
+        let wall = Self { year: number / 12, month: number % 12 + 1, day: 1, hour: 0, minute: 0 };
+        (wall.month_name(lang).chars().take(3).collect(), wall.year)
+    }
+
+    /// "März 2026" of a month number.
+    pub(crate) fn long_month(number: u32, lang: Lang) -> String {
+        Self { year: number / 12, month: number % 12 + 1, day: 1, hour: 0, minute: 0 }.month(lang)
     }
 
     fn month_name(&self, lang: Lang) -> &'static str {

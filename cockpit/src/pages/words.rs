@@ -51,24 +51,29 @@ impl Lang {
             Self::Leicht => leicht,
         }
     }
-
-    /// The words.
-    pub(crate) fn words(self) -> &'static Words {
-        self.pick(&DE, &EN, &LEICHT)
-    }
 }
 
+/// A table of words, and how a language finds its own.
 macro_rules! words {
-    ($($name:ident: $de:literal, $en:literal, $leicht:literal;)*) => {
-        /// The fixed words of all pages.
-        pub(crate) struct Words { $(pub(crate) $name: &'static str,)* }
-        static DE: Words = Words { $($name: $de,)* };
-        static EN: Words = Words { $($name: $en,)* };
-        static LEICHT: Words = Words { $($name: $leicht,)* };
+    ($table:ident $find:ident; $($name:ident: $de:literal, $en:literal, $leicht:literal;)*) => {
+        /// Fixed words of the pages.
+        pub(crate) struct $table { $(pub(crate) $name: &'static str,)* }
+
+        impl $crate::pages::Lang {
+            /// The words.
+            pub(crate) fn $find(self) -> &'static $table {
+                static DE: $table = $table { $($name: $de,)* };
+                static EN: $table = $table { $($name: $en,)* };
+                static LEICHT: $table = $table { $($name: $leicht,)* };
+                self.pick(&DE, &EN, &LEICHT)
+            }
+        }
     };
 }
+pub(crate) use words;
 
 words! {
+    Words words;
     product: "Datenschutzcockpit", "Data protection cockpit", "Daten·schutz·cockpit";
     tagline:
         "Wer hat was über Sie abgefragt?",
@@ -246,18 +251,11 @@ words! {
         "Nach welchen Regeln das erlaubt war",
         "Under which rules this was permitted",
         "Welche Regeln gelten?";
-    detail_policy: "Regel", "Rule", "Regel";
     detail_proof: "Beweis", "Proof", "Beweis";
     proof_good:
         "Geprüft: Dieser Eintrag steht unverändert im Protokoll.",
         "Verified: this entry stands unchanged in the log.",
         "Geprüft: Niemand hat den Eintrag geändert.";
-    proof_bad:
-        "Der Beweis für diesen Eintrag konnte gerade nicht bestätigt werden. Das kann eine \
-        Störung sein. Bitte versuchen Sie es später noch einmal.",
-        "The proof of this entry could not be confirmed just now. This may be a disturbance. \
-        Please try again later.",
-        "Wir können den Eintrag gerade nicht prüfen. Bitte versuchen Sie es später.";
     proof_ledger: "Protokoll", "Ledger", "Protokoll";
     proof_position: "Eintrag Nummer", "Entry number", "Eintrag Nummer";
     proof_size: "Prüfpunkt über", "Checkpoint over", "Geprüft sind";
@@ -280,6 +278,12 @@ words! {
         "Ist eine Angabe falsch, können Sie die Berichtigung verlangen (Art. 16 DSGVO).",
         "If a detail is wrong, you can demand its correction (Art. 16 GDPR).",
         "Ist etwas falsch? Sagen Sie es dem Amt. Das Amt muss es richtig machen.";
+    next_object:
+        "Sprechen Gründe aus Ihrer besonderen Lage dagegen, können Sie der Verarbeitung \
+        widersprechen (Art. 21 DSGVO).",
+        "If reasons of your particular situation speak against it, you can object to the \
+        processing (Art. 21 GDPR).",
+        "Sie wollen das nicht? Sagen Sie es dem Amt. Schreiben Sie auch, warum.";
     next_complain:
         "Halten Sie den Zugriff für unzulässig, können Sie sich bei der Datenschutzaufsicht \
         beschweren (Art. 77 DSGVO).",

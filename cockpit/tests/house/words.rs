@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use einmal_cockpit::{
     login::{DemoPerson, DemoProvider, LoginConfig, Provider},
-    pages::{Pages, Vocabulary},
+    pages::{Pages, Participation, Vocabulary},
 };
 use einmal_policy::rules_document::Texts;
 use einmal_protocol::wire::v1::Subject;
@@ -66,12 +66,20 @@ impl Vocabulary for Words {
         (id == REGISTER).then(|| "Standesamt Bremen-Mitte".into())
     }
 
-    fn policy(&self, _id: &str) -> Option<(String, String)> {
-        let text = "@id(\"elterngeld-geburtsurkunde\")\n\
-                    permit(\n  principal is Authority,\n  action == Action::\"retrieve\",\n  \
-                    resource in EvidenceType::\"birth-certificate\"\n)\nwhen {\n  \
-                    context.purpose == Purpose::\"parental-allowance\"\n};";
-        Some(("§ 8 Abs. 1 BEEG".into(), text.into()))
+    fn policy(&self, _id: &str) -> Option<(String, Texts)> {
+        let text = "Die Elterngeldstelle muss wissen, wann das Kind geboren wurde.";
+        Some(("§ 8 Abs. 1 BEEG".into(), texts(text, text, text)))
+    }
+
+    fn authority_region(&self, id: &str) -> Option<String> {
+        (id == AUTHORITY).then(|| "04011000".into())
+    }
+
+    fn participants(&self) -> Participation {
+        Participation {
+            authorities: vec!["Elterngeldstelle Bremen".into()],
+            registers: vec![("Standesamt Bremen-Mitte".into(), vec!["birth-certificate".into()])],
+        }
     }
 }
 
@@ -102,6 +110,7 @@ pub(crate) fn pages_at(house: &House, login: &LoginConfig) -> Pages {
         vocabulary: Arc::new(Words),
         login: Arc::new(Provider::new(login, house.clock.clone()).unwrap()),
         demo: true,
+        kern: None,
         ledger: ledger_key(),
         secure_cookies: true,
         clock: house.clock.clone(),
