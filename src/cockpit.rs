@@ -20,8 +20,8 @@ use crate::{
 
 /// Runs a cockpit: the keeper of access records, and the pages where citizens read them.
 ///
-/// The configuration is a TOML file; deploy/config/cockpit.toml is a commented sample. The only
-/// login there is so far is one for demonstrations, with invented persons.
+/// The configuration is a TOML file; deploy/config/cockpit.toml is a commented sample. People log
+/// in by OpenID Connect; without `[login]`, at a provider for demonstrations with invented persons.
 ///
 /// The commands below work on the files of a cockpit, which may run meanwhile.
 #[derive(clap::Args)]
@@ -89,6 +89,17 @@ pub fn read(path: &Path) -> Result<CockpitConfig, Exit> {
         first,
         second,
     ] {
+        *file = folder.join(&*file);
+    }
+    let login = cockpit.login.as_mut().map(|login| {
+        [
+            &mut login.client_secret,
+            &mut login.certificate,
+            &mut login.key,
+            &mut login.authorities,
+        ]
+    });
+    for file in login.into_iter().flatten().chain([&mut cockpit.kern]).flatten() {
         *file = folder.join(&*file);
     }
     Ok(cockpit)

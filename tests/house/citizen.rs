@@ -28,6 +28,13 @@ struct Page {
     text: String,
 }
 
+impl Page {
+    fn location(&self) -> String {
+        let location = self.head.lines().find_map(|line| line.strip_prefix("location: "));
+        location.unwrap().to_owned()
+    }
+}
+
 impl Browser {
     async fn send(&mut self, method: &str, path: &str, form: &str) -> Page {
         let mut stream = TcpStream::connect(self.address).await.unwrap();
@@ -46,7 +53,10 @@ impl Browser {
         for line in head.lines() {
             if let Some(cookie) = line.to_lowercase().strip_prefix("set-cookie: ") {
                 let value = &line[line.len() - cookie.len()..];
-                self.cookie = value.split(';').next().unwrap().to_owned();
+                // What is taken away must not overwrite what was set beside it.
+                if !value.contains("Max-Age=0") {
+                    self.cookie = value.split(';').next().unwrap().to_owned();
+                }
             }
         }
         let status = head.split(' ').nth(1).unwrap().parse().unwrap();
@@ -57,14 +67,20 @@ impl Browser {
         self.send("GET", path, "").await
     }
 
+    /// At the demo's provider, as this person.
     async fn log_in(address: SocketAddr, person: &Person) -> Self {
         let mut browser = Self { address, cookie: String::new() };
-        let page = browser.get("/anmelden").await;
-        let token = page.text.split("name=\"token\" value=\"").nth(1).unwrap();
-        let token = token.split('"').next().unwrap();
-        let form = format!("token={token}&idnr={}&birth_date={}", person.idnr, person.birth_date);
-        let page = browser.send("POST", "/anmelden", &form).await;
-        assert_eq!(page.status, 303, "{}", page.text);
+        let there = browser.get("/anmelden/los").await.location();
+        let (at, query) = there.strip_prefix("http://").unwrap().split_once("/authorize?").unwrap();
+        let mut provider = Self { address: at.parse().unwrap(), cookie: String::new() };
+        let page = provider.get(&format!("/authorize?{query}")).await;
+        let name = format!("{} {}<", person.given_names, person.birth_name);
+        let number = page.text.split("<strong>").skip(1).position(|rest| rest.starts_with(&name));
+        let form = format!("{query}&person={}", number.unwrap());
+        let back = provider.send("POST", "/authorize", &form).await.location();
+        let path = back.strip_prefix(&format!("http://{address}")).unwrap();
+        let page = browser.get(path).await;
+        assert_eq!(page.status, 200, "{}", page.text);
         assert!(!page.head.contains(&person.idnr), "a number in a header");
         browser
     }

@@ -13,6 +13,7 @@ mod adapter_attacks;
 mod adapter_check;
 mod attach;
 mod blind;
+mod browser;
 mod citizen;
 mod client_attacks;
 mod crash;
