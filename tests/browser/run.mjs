@@ -41,6 +41,11 @@ const settings = {
 const context = await browser.newContext({ ...settings, javaScriptEnabled: false });
 watch(context);
 const page = await context.newPage();
+page.setDefaultTimeout(10_000);
+process.on('uncaughtException', async (error) => {
+  console.error(error, `\nat ${page.url()}:\n${await page.locator('body').innerText()}`);
+  process.exit(1);
+});
 const click = (name, role = 'link') => page.getByRole(role, { name, exact: true }).first().click();
 const holds = async (text) => {
   const body = await page.locator('body').innerText();

@@ -80,7 +80,7 @@ async fn a_citizen_in_a_real_browser() {
     std::fs::create_dir_all(&place).unwrap();
     certify(&place);
     let (provider_port, proxy_port, pages_port) = (free_port(), free_port(), free_port());
-    let secret = "a secret + of % 32 characters: äöü";
+    let secret = "a+secret%of&more:than=32/characters";
     std::fs::write(place.join("secret"), secret).unwrap();
     let path = plan.config("cockpit");
     let config = std::fs::read_to_string(&path).unwrap();
