@@ -92,12 +92,7 @@ pub fn read(path: &Path) -> Result<CockpitConfig, Exit> {
         *file = folder.join(&*file);
     }
     let login = cockpit.login.as_mut().map(|login| {
-        [
-            &mut login.client_secret,
-            &mut login.certificate,
-            &mut login.key,
-            &mut login.authorities,
-        ]
+        [&mut login.client_secret, &mut login.certificate, &mut login.key, &mut login.authorities]
     });
     for file in login.into_iter().flatten().chain([&mut cockpit.kern]).flatten() {
         *file = folder.join(&*file);

@@ -63,7 +63,7 @@ async fn the_overview_says_it_in_one_sentence_and_a_chart() {
     let house = world().await;
     let mut browser = logged_in(&router(words::pages(&house).await)).await;
     let page = browser.get("/uebersicht").await.text;
-    let sentence = "In den letzten zwei Jahren hat eine Behörde zusammen 3-mal Daten über Sie \
+    let sentence = "In den letzten zwei Jahren hat eine Behörde 3-mal Daten über Sie \
                     abgefragt, zuletzt am";
     assert!(page.contains(sentence) && page.contains("Eine Anfrage wurde abgelehnt."), "{page}");
     assert!(page.contains("<svg") && page.contains("März 2026"));

@@ -98,12 +98,12 @@ fn sentence(all: &[RecordView], total: u64, lang: Lang) -> String {
     let (who, when) = (who.len(), &last.when);
     let asked = lang.pick(
         format!(
-            "In den letzten zwei Jahren {} zusammen {total}-mal Daten über Sie abgefragt, \
+            "In den letzten zwei Jahren {} {total}-mal Daten über Sie abgefragt, \
              zuletzt am {when}.",
             if who == 1 {
                 "hat eine Behörde".to_owned()
             } else {
-                format!("haben {who} Behörden")
+                format!("haben {who} Behörden zusammen")
             }
         ),
         format!(
