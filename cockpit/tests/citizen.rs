@@ -2,7 +2,7 @@
 //! What a citizen does with the pages beyond reading: narrow down, check, take home, write; and
 //! what strangers, hostile names and a ledger that lies can do to them.
 
-#![allow(clippy::unwrap_used, reason = "a test")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test")]
 
 #[path = "house/browser.rs"]
 mod browser;

@@ -2,7 +2,7 @@
 //! Logging in: which tokens count, and what a hostile browser, a flood and a provider that is
 //! away can do.
 
-#![allow(clippy::unwrap_used, reason = "a test")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test")]
 
 #[path = "house/browser.rs"]
 mod browser;
@@ -219,12 +219,12 @@ async fn a_session_belongs_to_the_browser_that_logged_in() {
     assert_eq!(attacker.get("/zugriffe").await.status, StatusCode::SEE_OTHER);
 
     // A code of one browser is worth nothing in another, nor twice, nor with another state.
-    let back = victim.to_provider_as(0).await;
+    let back = victim.choose_at_provider(0).await;
     attacker.cookies.clear();
     assert_eq!(attacker.get(&back).await.status, StatusCode::FORBIDDEN, "no attempt");
     attacker.get("/anmelden/los").await;
     assert_eq!(attacker.get(&back).await.status, StatusCode::FORBIDDEN, "another attempt");
-    let own = attacker.to_provider_as(1).await;
+    let own = attacker.choose_at_provider(1).await;
     let state = own.split("state=").nth(1).unwrap();
     let code = back.split("code=").nth(1).unwrap().split('&').next().unwrap();
     let mixed = format!("/anmelden/zurueck?code={code}&state={state}");
@@ -232,7 +232,7 @@ async fn a_session_belongs_to_the_browser_that_logged_in() {
     assert_eq!(attacker.get("/zugriffe").await.status, StatusCode::SEE_OTHER);
     assert_eq!(victim.get(&back).await.status, StatusCode::FORBIDDEN, "the code was spent");
 
-    let back = victim.to_provider_as(0).await;
+    let back = victim.choose_at_provider(0).await;
     let attempt = victim.cookies.iter().find(|(name, _)| name == "__Host-anmeldung").cloned();
     let before = victim.cookies.clone();
     assert_eq!(victim.get(&back).await.status, StatusCode::OK);

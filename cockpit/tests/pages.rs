@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: EUPL-1.2
 //! The pages through their router, over a keeper with real records.
 
-#![allow(clippy::unwrap_used, reason = "a test")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test")]
 
 #[path = "house/browser.rs"]
 mod browser;

@@ -4,7 +4,7 @@
 //! the provider no more than was agreed.
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
 };
 
@@ -363,7 +363,7 @@ fn options(config: &LoginConfig) -> Result<HttpOptions, LoginSetupError> {
     Ok(options)
 }
 
-fn certificates(path: &PathBuf) -> Result<Vec<CertificateDer<'static>>, FileError> {
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, FileError> {
     let pem = files::read(path)?;
     let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
     all.map_err(|error| FileError::new(path, error))

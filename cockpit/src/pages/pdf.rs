@@ -305,9 +305,9 @@ mod tests {
         let begins: usize =
             text.rsplit("startxref\n").next().unwrap().lines().next().unwrap().parse().unwrap();
         let table: Vec<&str> = text[begins..].lines().skip(3).collect();
-        let objects = table.iter().take_while(|line| line.ends_with(" n ")).count();
-        for number in 0..objects {
-            let place: usize = table[number][..10].parse().unwrap();
+        let objects = table.iter().take_while(|line| line.ends_with(" n "));
+        for (number, line) in objects.enumerate() {
+            let place: usize = line[..10].parse().unwrap();
             assert!(text[place..].starts_with(&format!("{} 0 obj\n", number + 1)));
         }
         assert!(text.contains("/Lang(de)") && text.contains("Sahin ?"));

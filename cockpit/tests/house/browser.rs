@@ -86,7 +86,7 @@ impl Browser {
     }
 
     /// To the provider; gives the path that leads back, with its code.
-    pub(crate) async fn to_provider_as(&mut self, person: usize) -> String {
+    pub(crate) async fn choose_at_provider(&mut self, person: usize) -> String {
         let there = self.get("/anmelden/los").await;
         assert_eq!(there.status, StatusCode::SEE_OTHER, "{}", there.text);
         let url = there.location().to_owned();
@@ -101,7 +101,7 @@ impl Browser {
     /// Logs in as the first or second of the demo's persons.
     pub(crate) async fn log_in(&mut self, person: &Subject) -> Answer {
         let number = usize::from(*person != crate::house::canary());
-        let back = self.to_provider_as(number).await;
+        let back = self.choose_at_provider(number).await;
         self.get(&back).await
     }
 }
