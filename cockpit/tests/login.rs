@@ -176,7 +176,7 @@ fn es256_and_rs256_count_and_keys_for_other_uses_do_not() {
                           "x": b64(&point[1..33]), "y": b64(&point[33..]) });
     let message = format!("{}.{}", b64(r#"{"alg":"ES256"}"#), b64(claims().to_string()));
     let signature = key.sign(&random, message.as_bytes()).unwrap();
-    let signed = format!("{message}.{}", b64(&signature));
+    let signed = format!("{message}.{}", b64(signature));
     let check = |keys: &KeySet| verify(&signed, keys, &expected(), "n-1", NOW);
     assert_eq!(check(&set(&[jwk.clone()])), Ok(canary()));
     jwk["use"] = json!("enc");
