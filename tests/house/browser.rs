@@ -54,21 +54,35 @@ fn certify(folder: &Path) {
     assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
 }
 
+/// Older ones lack what the provider's package uses.
+fn node_is_new_enough() -> bool {
+    let told = Command::new("node").arg("--version").output();
+    let told = told.map(|out| String::from_utf8_lossy(&out.stdout).into_owned());
+    let major =
+        told.ok().and_then(|text| text.trim().strip_prefix('v')?.split('.').next()?.parse().ok());
+    major.is_some_and(|major: u32| major >= 20)
+}
+
+/// The browser, if all that the test needs is installed; else it is said what is not.
+fn everything_is_here(scripts: &Path) -> Option<String> {
+    let chromium = chromium();
+    let missing = if chromium.is_none() {
+        "chromium is not installed"
+    } else if !works("openssl", "version") || !node_is_new_enough() {
+        "openssl, or node from version 20 on, is not installed"
+    } else if !scripts.join("node_modules/oidc-provider").is_dir() {
+        "./test installs the packages of tests/browser"
+    } else {
+        return chromium;
+    };
+    println!("skipped: {missing}");
+    None
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_citizen_in_a_real_browser() {
     let scripts = packages("browser");
-    let Some(chromium) = chromium() else {
-        println!("skipped: chromium is not installed");
-        return;
-    };
-    if !works("node", "--version") || !works("openssl", "version") {
-        println!("skipped: node or openssl is not installed");
-        return;
-    }
-    if !scripts.join("node_modules/oidc-provider").is_dir() {
-        println!("skipped: ./test installs the packages of tests/browser");
-        return;
-    }
+    let Some(chromium) = everything_is_here(&scripts) else { return };
     let World { house, folder } = World::start().await;
     let client = Arc::new(house.client().await.unwrap());
     application::apply(&client, &house.plan.town, |_, _| ()).await.unwrap();
