@@ -33,10 +33,10 @@ use crate::{
 pub(crate) const KINDS: &[&Kind] = &[
     &crate::csv_file::KIND,
     &crate::fixed_width::KIND,
-    &crate::rest::KIND,
     &crate::sql::MARIADB,
     &crate::sql::MYSQL,
     &crate::sql::POSTGRES,
+    &crate::rest::KIND,
     &crate::sql::SQLITE,
 ];
 
