@@ -205,6 +205,7 @@ impl Afar {
     }
 }
 
+/// What is smaller than before is of the tree all the same, and must be looked into by a person.
 fn alarm_where_less(name: &str, known: Option<(u64, Digest)>, held: Option<&Checkpoint>) {
     let held = held.map_or(0, Checkpoint::size);
     if known.is_some_and(|(size, _)| held < size) {
@@ -213,6 +214,14 @@ fn alarm_where_less(name: &str, known: Option<(u64, Digest)>, held: Option<&Chec
             leaves = held,
             "alarm: it knows less than it did: an old copy of it was restored, or it lies"
         );
+    }
+}
+
+/// The one that answers wait for, and the one that is told later.
+pub(crate) fn parted(afar: Option<Afar>) -> (Option<Afar>, Option<Afar>) {
+    match afar {
+        Some(afar) if afar.distant.is_needed() => (Some(afar), None),
+        told => (None, told),
     }
 }
 

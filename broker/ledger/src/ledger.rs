@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     batch::Waiting,
     config::LedgerConfig,
-    distant::tell_later,
+    distant::{parted, tell_later},
     entry::{AppendError, Found, Logged, NewEntry, ReadError},
     open::{self, OpenError},
     shelf::Shelf,
@@ -178,6 +178,7 @@ impl Ledger {
                 return Err(error);
             }
         };
+        let (needed, told) = parted(opened.afar);
         let checkpoint = Arc::new(opened.checkpoint);
         let (needed, told) = match opened.afar {
             Some(afar) if afar.distant.is_needed() => (Some(afar), None),
