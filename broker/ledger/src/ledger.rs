@@ -180,10 +180,6 @@ impl Ledger {
         };
         let (needed, told) = parted(opened.afar);
         let checkpoint = Arc::new(opened.checkpoint);
-        let (needed, told) = match opened.afar {
-            Some(afar) if afar.distant.is_needed() => (Some(afar), None),
-            told => (None, told),
-        };
         // Where witnesses cosign later, the public sees only what they have been shown: not the
         // newest today, and an older one tomorrow.
         let later = !config.witnesses.all.is_empty() && config.witnesses.required == 0;
