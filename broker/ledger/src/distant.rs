@@ -330,12 +330,17 @@ impl Writer {
     }
 
     /// Nothing can be answered without it. Whoever waits is answered when it is back; whoever
-    /// comes meanwhile is not let in.
+    /// comes after the second try is not let in.
     async fn hold_on(&mut self, waits: &mut Waits, problem: &str) -> Result<(), Halted> {
-        self.shared.wait(true);
-        if waits.said.is_none_or(|said| said.elapsed() >= SAY) {
-            waits.said = Some(tokio::time::Instant::now());
-            tracing::error!(problem, "alarm: nothing is logged until this memory answers");
+        if waits.next == AGAIN {
+            // One slow answer is no reason to refuse others.
+            tracing::warn!(problem, "asking this memory again");
+        } else {
+            self.shared.wait(true);
+            if waits.said.is_none_or(|said| said.elapsed() >= SAY) {
+                waits.said = Some(tokio::time::Instant::now());
+                tracing::error!(problem, "alarm: nothing is logged until this memory answers");
+            }
         }
         tokio::select! {
             () = tokio::time::sleep(waits.next) => {}
