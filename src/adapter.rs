@@ -7,6 +7,7 @@ mod journal;
 pub mod officer;
 pub mod report;
 pub mod run;
+pub mod trial;
 
 pub use run::{AdapterConfig, read, start};
 
@@ -34,6 +35,7 @@ enum What {
     Audit(audit::Args),
     Officer(officer::Args),
     Report(Box<report::Args>),
+    Try(Box<trial::Args>),
 }
 
 /// Runs it.
@@ -48,5 +50,6 @@ pub async fn run(args: Args) -> Result<(), Exit> {
         Some(What::Audit(args)) => audit::run(args).await,
         Some(What::Officer(args)) => officer::run(args),
         Some(What::Report(args)) => report::run(*args).await,
+        Some(What::Try(args)) => trial::run(*args).await,
     }
 }

@@ -158,7 +158,11 @@ pub async fn run(args: Args) -> Result<(), Exit> {
     Ok(())
 }
 
-fn person(path: &Path) -> Result<Person, Exit> {
+/// Reads who is meant, from a file or standard input (`-`).
+///
+/// # Errors
+/// Where it is not one of the three lawful ways. Nothing of it is quoted.
+pub(crate) fn person(path: &Path) -> Result<Person, Exit> {
     let text = if path == Path::new("-") {
         let mut text = String::new();
         let read = std::io::stdin().take(64 * 1024).read_to_string(&mut text);

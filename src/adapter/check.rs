@@ -16,9 +16,8 @@ use einmal_adapter_check::{
     cases,
 };
 use einmal_adapter_kit::Adapter;
-use einmal_adapters::SourcesConfig;
 use einmal_peer::{Clock, TrustStore, files};
-use einmal_policy::{Directory, documents::Offer, rules_document::RulesDocument};
+use einmal_policy::{Directory, Rules, documents::Offer, rules_document::RulesDocument};
 
 use super::run::{self, AdapterConfig};
 use crate::{
@@ -159,7 +158,8 @@ async fn check(args: &Args) -> Result<Report, Exit> {
         true => Some(run::read(&args.config)?),
         false => None,
     };
-    let (rules, directory) = rules_of(args, adapter.as_ref(), &clock)?;
+    let (rules, directory) = rules_of(args.rules.as_deref(), adapter.as_ref(), &clock)?;
+    let rules = rules.document().clone();
     let registers = match &adapter {
         Some(adapter) => of_config(adapter)?,
         None => args.register.iter().map(|text| of_text(text)).collect::<Result<_, _>>()?,
@@ -259,11 +259,14 @@ fn options(args: &Args) -> Options {
 }
 
 /// The rules to check under, and where it is known the directory.
-fn rules_of(
-    args: &Args,
+///
+/// # Errors
+/// Where there are none: neither named nor trusted before.
+pub(super) fn rules_of(
+    named: Option<&Path>,
     adapter: Option<&AdapterConfig>,
     clock: &Clock,
-) -> Result<(RulesDocument, Option<Arc<Directory>>), Exit> {
+) -> Result<(Arc<Rules>, Option<Arc<Directory>>), Exit> {
     let advice = "say which rules with --rules FOLDER";
     let trusted = || {
         let adapter = adapter.ok_or_else(|| Exit::usage(advice))?;
@@ -275,14 +278,14 @@ fn rules_of(
                 Exit::usage(format!("{}: no trusted rules: {error}; {advice}", state.display()))
             })
     };
-    match &args.rules {
+    match named {
         Some(path) => {
-            let rules = rules::open(path)?.document().clone();
+            let rules = Arc::new(rules::open(path)?);
             Ok((rules, trusted().ok().map(|trust| trust.directory)))
         }
         None => {
             let trust = trusted()?;
-            Ok((trust.rules.document().clone(), Some(trust.directory)))
+            Ok((trust.rules, Some(trust.directory)))
         }
     }
 }
@@ -292,12 +295,7 @@ pub type Registers = Vec<(String, Vec<String>)>;
 
 /// The registers of a configuration, with what their files map.
 fn of_config(adapter: &AdapterConfig) -> Result<Registers, Exit> {
-    let types = |file: &Path| {
-        let sources = SourcesConfig::parse(&files::read_text(file)?)
-            .map_err(|error| Exit::usage(format!("{}: {error}", file.display())))?;
-        Ok::<_, Exit>(sources.evidence_types().map(str::to_owned).collect())
-    };
-    let of = |register: &run::RegisterSection| Ok((register.id.clone(), types(&register.sources)?));
+    let of = |register: &run::RegisterSection| Ok((register.id.clone(), register.types()?));
     adapter.registers.iter().map(of).collect()
 }
 

@@ -86,14 +86,26 @@ pub(crate) struct RegisterSection {
 }
 
 impl RegisterSection {
+    fn config(&self) -> Result<SourcesConfig, Exit> {
+        let file = &self.sources;
+        SourcesConfig::parse(&files::read_text(file)?)
+            .map_err(|error| Exit::usage(format!("{}: {error}", file.display())))
+    }
+
+    /// Ids of the evidence types that it maps.
+    ///
+    /// # Errors
+    /// Where its file cannot be read.
+    pub(super) fn types(&self) -> Result<Vec<String>, Exit> {
+        Ok(self.config()?.evidence_types().map(str::to_owned).collect())
+    }
+
     /// Opens its sources, and checks their mapping against the evidence types of the rules.
     ///
     /// # Errors
     /// All mistakes that were found.
     pub(crate) async fn open(&self, types: &[EvidenceType]) -> Result<ConfiguredRegister, Exit> {
-        let file = &self.sources;
-        let sources = SourcesConfig::parse(&files::read_text(file)?)
-            .map_err(|error| Exit::usage(format!("{}: {error}", file.display())))?;
+        let (file, sources) = (&self.sources, self.config()?);
         let opened = ConfiguredRegister::open(&sources, &config::folder_of(file), types).await;
         opened.map_err(|mistakes| {
             let lines: Vec<String> = mistakes.iter().map(|m| format!("\n  {m}")).collect();
