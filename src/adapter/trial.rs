@@ -20,7 +20,10 @@ use einmal_protocol::{person::PersonQuery, wire::v1::Initiation};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{check::rules_of, run};
+use super::{
+    check::rules_of,
+    run::{self as running, AdapterConfig, RegisterSection},
+};
 use crate::{
     Exit,
     logging::{self, LogForm},
@@ -103,7 +106,7 @@ struct Leaves {
 /// Where the configuration, the rules or the person cannot be used, or the register fails.
 pub async fn run(args: Args) -> Result<(), Exit> {
     logging::begin(LogForm::Text, "warn");
-    let adapter = run::read(&args.config)?;
+    let adapter = running::read(&args.config)?;
     let (rules, directory) = rules_of(args.rules.as_deref(), Some(&adapter), &Clock::system())?;
     let kind = rules.evidence_type(&args.evidence_type).ok_or_else(|| {
         let known = rules.document().evidence_types.iter().map(|kind| kind.id.as_str());
@@ -141,10 +144,7 @@ pub async fn run(args: Args) -> Result<(), Exit> {
 }
 
 /// The register that is meant.
-fn section<'a>(
-    adapter: &'a run::AdapterConfig,
-    args: &Args,
-) -> Result<&'a run::RegisterSection, Exit> {
+fn section<'a>(adapter: &'a AdapterConfig, args: &Args) -> Result<&'a RegisterSection, Exit> {
     let mut fitting = Vec::new();
     for section in &adapter.registers {
         let is_named = args.register.as_ref().is_none_or(|id| *id == section.id);
