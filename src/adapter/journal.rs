@@ -9,7 +9,7 @@ use super::run::RegisterSection;
 use crate::Exit;
 
 /// What is written for a register that has no journal here.
-const NONE: &str = "none";
+pub(super) const NONE: &str = "none";
 
 /// The journal of a section; nothing where it says that there is none. A section that says nothing
 /// is refused: the law has both sides log, so whoever does without must say so.

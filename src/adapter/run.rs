@@ -92,6 +92,11 @@ impl RegisterSection {
             .map_err(|error| Exit::usage(format!("{}: {error}", file.display())))
     }
 
+    /// Has it journal nothing.
+    pub(super) fn leave_out_the_journal(&mut self) {
+        (self.journal, self.officer) = (Some(journal::NONE.to_owned()), None);
+    }
+
     /// Ids of the evidence types that it maps.
     ///
     /// # Errors

@@ -110,9 +110,9 @@ async fn an_exchange_is_journalled_audited_and_found_by_its_officer() {
     let all = journals(&world);
     assert_eq!(all.iter().map(|(_, folder)| exchanges(folder)).sum::<u64>(), 17);
 
-    // The public tree comes a little later than the receipts.
+    // The public tree comes up to a minute later than the receipts.
     let mut audited = audits(&world).await;
-    for _ in 0..100 {
+    for _ in 0..400 {
         if audited.iter().all(|(_, one)| !one.waiting) {
             break;
         }
