@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     answers::Trouble,
     proof::ProofView,
-    records::{RecordView, Teller},
+    records::RecordView,
     routes::{Shared, Visitor, ask_list, look_up},
 };
 
@@ -68,7 +68,7 @@ pub(crate) async fn list(
         Ok(answer) => answer,
         Err(error) => return failed(error),
     };
-    let teller = Teller { vocabulary: app.pages.vocabulary.as_ref(), lang: v.lang };
+    let teller = app.teller(v.lang);
     Json(ListAnswer {
         records: answer.records.iter().filter_map(|record| teller.tell(record)).collect(),
         next_page_token: answer.next_page_token,
@@ -84,7 +84,7 @@ pub(crate) async fn detail(
     Path(index): Path<String>,
 ) -> Response {
     let Some(person) = v.person else { return not_logged_in() };
-    let teller = Teller { vocabulary: app.pages.vocabulary.as_ref(), lang: v.lang };
+    let teller = app.teller(v.lang);
     match look_up(&app, &person, &index, teller).await {
         Ok((record, proof, _)) => Json(DetailAnswer { record, proof }).into_response(),
         Err(error) => failed(error),

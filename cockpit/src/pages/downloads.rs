@@ -3,24 +3,24 @@
 //! print (PDF). Names of files say nothing about the person.
 
 use axum::{
-    Extension,
     extract::{Path, Query, State},
     http::header,
     response::{IntoResponse, Response},
 };
 
 use super::{
-    answers::{Trouble, go, trouble},
+    answers::{Trouble, trouble},
     find::{Filter, find_all},
     pdf::{Kind, Pdf},
-    records::{Named, RecordView, Teller},
-    routes::{Shared, Visitor, look_up},
-    visit::Visit,
+    records::{Named, RecordView},
+    routes::{Shared, look_up},
+    visit::{LoggedIn, Visit},
     when::Wall,
 };
 use crate::export::ExportFile;
 
-fn file(kind: &str, name: &str, content: impl IntoResponse) -> Response {
+/// An answer that a browser keeps as a file.
+pub(super) fn file(kind: &str, name: &str, content: impl IntoResponse) -> Response {
     let disposition = format!("attachment; filename=\"{name}\"");
     let headers =
         [(header::CONTENT_TYPE, kind), (header::CONTENT_DISPOSITION, disposition.as_str())];
@@ -30,11 +30,10 @@ fn file(kind: &str, name: &str, content: impl IntoResponse) -> Response {
 /// `/zugriffe/{index}/export.json`
 pub(crate) async fn json(
     State(app): Shared,
-    Extension(v): Visitor,
+    LoggedIn { v, person }: LoggedIn,
     Path(index): Path<String>,
 ) -> Response {
-    let Some(person) = v.person.clone() else { return go("/anmelden") };
-    let teller = Teller { vocabulary: app.pages.vocabulary.as_ref(), lang: v.lang };
+    let teller = app.teller(v.lang);
     let (told, _, export) = match look_up(&app, &person, &index, teller).await {
         Ok(found) => found,
         Err(error) => return trouble(&v, error),
@@ -47,11 +46,10 @@ pub(crate) async fn json(
 /// `/zugriffe.csv`: what the list shows, as a table.
 pub(crate) async fn csv(
     State(app): Shared,
-    Extension(v): Visitor,
+    LoggedIn { v, person }: LoggedIn,
     Query(filter): Query<Filter>,
 ) -> Response {
-    let Some(person) = v.person.clone() else { return go("/anmelden") };
-    let teller = Teller { vocabulary: app.pages.vocabulary.as_ref(), lang: v.lang };
+    let teller = app.teller(v.lang);
     match find_all(&app, &person, &filter, teller).await {
         Ok(records) => file("text/csv; charset=utf-8", "zugriffe.csv", table(&records, &v)),
         Err(error) => trouble(&v, error),
@@ -61,11 +59,10 @@ pub(crate) async fn csv(
 /// `/zugriffe.pdf`: what the list shows, to print.
 pub(crate) async fn pdf(
     State(app): Shared,
-    Extension(v): Visitor,
+    LoggedIn { v, person }: LoggedIn,
     Query(filter): Query<Filter>,
 ) -> Response {
-    let Some(person) = v.person.clone() else { return go("/anmelden") };
-    let teller = Teller { vocabulary: app.pages.vocabulary.as_ref(), lang: v.lang };
+    let teller = app.teller(v.lang);
     let records = match find_all(&app, &person, &filter, teller).await {
         Ok(records) => records,
         Err(error) => return trouble(&v, error),

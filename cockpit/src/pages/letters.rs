@@ -5,19 +5,18 @@
 
 use askama::Template;
 use axum::{
-    Extension,
     extract::{Path, State},
-    http::header,
-    response::{IntoResponse, Response},
+    response::Response,
 };
 use einmal_protocol::wire::v1::Subject;
 
 use super::{
-    answers::{Trouble, go, page, trouble},
+    answers::{Trouble, page, trouble},
+    downloads::file,
     proof::ProofView,
-    records::{RecordView, Teller},
-    routes::{Shared, Visitor, look_up},
-    visit::Visit,
+    records::RecordView,
+    routes::{Shared, look_up},
+    visit::{LoggedIn, Visit},
     when::{Wall, plain_date},
     words::Lang,
 };
@@ -95,17 +94,16 @@ fn supervisor(region: &str) -> &'static str {
 
 pub(crate) async fn letter(
     State(app): Shared,
-    Extension(v): Visitor,
+    LoggedIn { v, person }: LoggedIn,
     Path((index, kind)): Path<(String, String)>,
 ) -> Response {
-    let Some(person) = v.person.clone() else { return go("/anmelden") };
     let (kind, plain) = match kind.strip_suffix(".txt") {
         Some(kind) => (kind, true),
         None => (kind.as_str(), false),
     };
     let Some(letter) = Letter::parse(kind) else { return trouble(&v, Trouble::NotFound) };
     // In the words that the authority has for it.
-    let teller = Teller { vocabulary: app.pages.vocabulary.as_ref(), lang: Lang::De };
+    let teller = app.teller(Lang::De);
     let (record, proof, _) = match look_up(&app, &person, &index, teller).await {
         Ok(found) => found,
         Err(error) => return trouble(&v, error),
@@ -119,12 +117,8 @@ pub(crate) async fn letter(
     let today = Wall::at(app.pages.clock.now_ms()).date(Lang::De);
     let text = write(letter, &to, &record, &proof, &person, &today);
     if plain {
-        let name = format!("attachment; filename=\"einmal-{}-{kind}.txt\"", record.index);
-        let headers = [
-            (header::CONTENT_TYPE, "text/plain; charset=utf-8"),
-            (header::CONTENT_DISPOSITION, name.as_str()),
-        ];
-        return (headers, text).into_response();
+        let name = format!("einmal-{}-{kind}.txt", record.index);
+        return file("text/plain; charset=utf-8", &name, text);
     }
     let placeholders = text.contains("[");
     page(&LetterPage { v: &v, index: record.index, kind, to, text, placeholders })

@@ -47,6 +47,7 @@ pub(crate) use when::plain_date;
 
 use einmal_peer::Clock;
 use proof::Newest;
+use records::Teller;
 use session::Sessions;
 
 use crate::login::{Provider, RETURN_PATH};
@@ -82,6 +83,13 @@ pub(crate) struct App {
     pub(crate) pages: Pages,
     pub(crate) sessions: Sessions,
     pub(crate) newest: Newest,
+}
+
+impl App {
+    /// Tells records in this language.
+    pub(crate) fn teller(&self, lang: Lang) -> Teller<'_> {
+        Teller { vocabulary: self.pages.vocabulary.as_ref(), lang }
+    }
 }
 
 /// All routes with their headers and limits.

@@ -5,14 +5,14 @@
 use std::collections::BTreeSet;
 
 use askama::Template;
-use axum::{Extension, extract::State, response::Response};
+use axum::{extract::State, response::Response};
 
 use super::{
-    answers::{go, page, trouble},
+    answers::{page, trouble},
     find::everything,
-    records::{Ending, RecordView, Teller},
-    routes::{Shared, Visitor, ask_status},
-    visit::Visit,
+    records::{Ending, RecordView},
+    routes::{Shared, ask_status},
+    visit::{LoggedIn, Visit},
     when::Wall,
     words::Lang,
 };
@@ -51,9 +51,8 @@ pub(crate) struct Bar {
     pub(crate) to: String,
 }
 
-pub(crate) async fn overview(State(app): Shared, Extension(v): Visitor) -> Response {
-    let Some(person) = v.person.clone() else { return go("/anmelden") };
-    let teller = Teller { vocabulary: app.pages.vocabulary.as_ref(), lang: v.lang };
+pub(crate) async fn overview(State(app): Shared, LoggedIn { v, person }: LoggedIn) -> Response {
+    let teller = app.teller(v.lang);
     let (mut all, total) = match everything(&app, &person, teller).await {
         Ok(all) => all,
         Err(error) => return trouble(&v, error),

@@ -19,12 +19,12 @@ use einmal_protocol::wire::{
 
 use super::{
     App, PAGE_SIZE,
-    answers::{Trouble, go, page, trouble},
+    answers::{Trouble, page, trouble},
     find::{Filter, Found, find},
     proof::{ProofState, ProofView, by_hand as by_hand_of, prove},
     records::{Ending, RecordView, Teller},
     rules_of::RulesOf,
-    visit::Visit,
+    visit::{LoggedIn, Visit},
     when::Wall,
     words::Lang,
 };
@@ -94,11 +94,10 @@ pub(crate) async fn not_found(Extension(v): Visitor) -> Response {
 
 pub(crate) async fn list(
     State(app): Shared,
-    Extension(v): Visitor,
+    LoggedIn { v, person }: LoggedIn,
     Query(filter): Query<Filter>,
 ) -> Response {
-    let Some(person) = v.person.clone() else { return go("/anmelden") };
-    let teller = Teller { vocabulary: app.pages.vocabulary.as_ref(), lang: v.lang };
+    let teller = app.teller(v.lang);
     let mut found = match find(&app, &person, &filter, teller).await {
         Ok(found) => found,
         Err(error) => return trouble(&v, error),
@@ -162,11 +161,10 @@ pub(crate) async fn look_up(
 
 pub(crate) async fn detail(
     State(app): Shared,
-    Extension(v): Visitor,
+    LoggedIn { v, person }: LoggedIn,
     Path(index): Path<String>,
 ) -> Response {
-    let Some(person) = v.person.clone() else { return go("/anmelden") };
-    let teller = Teller { vocabulary: app.pages.vocabulary.as_ref(), lang: v.lang };
+    let teller = app.teller(v.lang);
     match look_up(&app, &person, &index, teller).await {
         Ok((r, proof, export)) => {
             let rules = RulesOf::read(&export, &r.policies);
@@ -178,11 +176,10 @@ pub(crate) async fn detail(
 
 pub(crate) async fn check(
     State(app): Shared,
-    Extension(v): Visitor,
+    LoggedIn { v, person }: LoggedIn,
     Path(index): Path<String>,
 ) -> Response {
-    let Some(person) = v.person.clone() else { return go("/anmelden") };
-    let teller = Teller { vocabulary: app.pages.vocabulary.as_ref(), lang: v.lang };
+    let teller = app.teller(v.lang);
     match look_up(&app, &person, &index, teller).await {
         Ok((r, proof, _)) => {
             let now = Wall::at(app.pages.clock.now_ms()).both(v.lang);
@@ -194,11 +191,10 @@ pub(crate) async fn check(
 
 pub(crate) async fn by_hand(
     State(app): Shared,
-    Extension(v): Visitor,
+    LoggedIn { v, person }: LoggedIn,
     Path(index): Path<String>,
 ) -> Response {
-    let Some(person) = v.person.clone() else { return go("/anmelden") };
-    let teller = Teller { vocabulary: app.pages.vocabulary.as_ref(), lang: v.lang };
+    let teller = app.teller(v.lang);
     match look_up(&app, &person, &index, teller).await {
         Ok((_, proof, _)) => {
             let commands = by_hand_of(&proof, &app.pages.ledger);

@@ -5,8 +5,8 @@
 use std::sync::Arc;
 
 use axum::{
-    extract::{Request, State},
-    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header},
+    extract::{FromRequestParts, Request, State},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, request::Parts},
     middleware::Next,
     response::Response,
 };
@@ -59,6 +59,22 @@ impl Visit {
     pub(crate) fn is_at(&self, path: &str) -> bool {
         let below = self.path.strip_prefix(path);
         below.is_some_and(|rest| rest.is_empty() || (path != "/" && rest.starts_with('/')))
+    }
+}
+
+/// A visit of somebody who is logged in. Everybody else is led to the login.
+pub(crate) struct LoggedIn {
+    pub(crate) v: Visit,
+    pub(crate) person: Subject,
+}
+
+impl FromRequestParts<Arc<App>> for LoggedIn {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Arc<App>) -> Result<Self, Response> {
+        let visit = parts.extensions.get::<Visit>();
+        let known = visit.and_then(|v| Some(Self { person: v.person.clone()?, v: v.clone() }));
+        known.ok_or_else(|| answers::go("/anmelden"))
     }
 }
 
