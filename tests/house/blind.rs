@@ -3,24 +3,23 @@
 //! anywhere at the broker, and found and not found have the same sizes everywhere.
 
 use std::{
-    io,
     path::Path,
     sync::{
-        Arc, OnceLock,
+        Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
 use einmal::demo::people::town;
-use einmal_client::Ask;
+use einmal_client::{Ask, Client};
 use einmal_protocol::{
     person::{PersonQuery, idnr_check_digit},
     wire::{evidence::v1::RequestEvidenceRequest, v1::Outcome},
 };
 use prost::Message;
-use tracing_subscriber::{filter::LevelFilter, fmt::MakeWriter};
 
 use crate::{
+    hearing::Hearing,
     refusals::{dial, send},
     world::World,
 };
@@ -51,43 +50,13 @@ struct Watcher {
     leaked: Arc<AtomicBool>,
 }
 
-impl io::Write for Watcher {
-    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+impl Watcher {
+    fn read(&self, line: &[u8]) {
         self.lines.fetch_add(1, Ordering::Relaxed);
         if find(line, &self.canaries).is_some() {
             self.leaked.store(true, Ordering::Relaxed);
         }
-        Ok(line.len())
     }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl<'a> MakeWriter<'a> for Watcher {
-    type Writer = Self;
-
-    fn make_writer(&'a self) -> Self {
-        self.clone()
-    }
-}
-
-fn watch_logs() -> &'static Watcher {
-    static WATCHER: OnceLock<Watcher> = OnceLock::new();
-    WATCHER.get_or_init(|| {
-        let watcher = Watcher {
-            canaries: Arc::new(canaries()),
-            lines: Arc::default(),
-            leaked: Arc::default(),
-        };
-        let _ = tracing_subscriber::fmt()
-            .with_max_level(LevelFilter::TRACE)
-            .with_ansi(false)
-            .with_writer(watcher.clone())
-            .try_init();
-        watcher
-    })
 }
 
 fn files_below(folder: &Path, found: &mut Vec<std::path::PathBuf>) {
@@ -110,8 +79,14 @@ async fn metrics(world: &World) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_of_person_or_evidence_is_anywhere_at_the_broker() {
-    let logs = watch_logs();
     let canaries = canaries();
+    let logs = Watcher {
+        canaries: Arc::new(canaries.clone()),
+        lines: Arc::default(),
+        leaked: Arc::default(),
+    };
+    let watching = logs.clone();
+    let _hearing = Hearing::all(move |line| watching.read(line));
     // The net must be able to catch: the same search finds them where they belong.
     let world = World::start().await;
     let mut registers = Vec::new();
@@ -167,6 +142,32 @@ fn nobody() -> PersonQuery {
     PersonQuery::Idnr { idnr, birth_date: "1990-01-01".into() }
 }
 
+/// How long everything is that a question leaves on its way: at the broker, on the line, in the
+/// ledger.
+pub(crate) async fn shape(
+    world: &World,
+    client: &Client,
+    ask: Ask,
+    expected: Outcome,
+) -> [usize; 6] {
+    let mut evidence = dial(world, "it-bremen");
+    let prepared = client.prepare(&[ask]).await.unwrap().remove(0);
+    let answer = send(&mut evidence, prepared.signed_request.clone(), &prepared).await.unwrap();
+    let received = client.send(&prepared).await.unwrap();
+    assert_eq!(received.outcome, expected);
+    assert_eq!(received.values.is_empty(), expected != Outcome::Found);
+    let index = received.proven.index();
+    let stored = world.house.broker.broker.ledger.entries(index, 1).await.unwrap();
+    [
+        prepared.signed_request.len(),
+        prepared.sealed_person.len(),
+        answer.permit.len(),
+        answer.commitment.len(),
+        answer.sealed_evidence.len(),
+        stored[0].body.as_ref().unwrap().len(),
+    ]
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn found_and_not_found_have_the_same_sizes_everywhere() {
     let world = World::start().await;
@@ -174,24 +175,9 @@ async fn found_and_not_found_have_the_same_sizes_everywhere() {
     let found = world.ask("wage-tax-data");
     let mut missing = found.clone();
     missing.person.query = nobody();
-    let mut evidence = dial(&world, "it-bremen");
     let mut shapes = Vec::new();
     for (ask, expected) in [(found, Outcome::Found), (missing, Outcome::NothingFound)] {
-        let prepared = client.prepare(&[ask]).await.unwrap().remove(0);
-        let answer = send(&mut evidence, prepared.signed_request.clone(), &prepared).await.unwrap();
-        let received = client.send(&prepared).await.unwrap();
-        assert_eq!(received.outcome, expected);
-        assert_eq!(received.values.is_empty(), expected != Outcome::Found);
-        let index = received.proven.index();
-        let stored = world.house.broker.broker.ledger.entries(index, 1).await.unwrap();
-        shapes.push((
-            prepared.signed_request.len(),
-            prepared.sealed_person.len(),
-            answer.permit.len(),
-            answer.commitment.len(),
-            answer.sealed_evidence.len(),
-            stored[0].body.as_ref().unwrap().len(),
-        ));
+        shapes.push(shape(&world, &client, ask, expected).await);
     }
     assert_eq!(shapes[0], shapes[1]);
     world.house.stop().await;

@@ -21,9 +21,8 @@ use einmal_protocol::{
     time::{day_of, day_to_iso},
     wire::v1::Subject,
 };
-use tracing_subscriber::fmt::MakeWriter;
 
-use crate::world::World;
+use crate::{hearing::Hearing, world::World};
 
 const TYPE: &str = "residence-registration";
 
@@ -74,35 +73,12 @@ fn names_nobody(what: &str, bytes: &[u8], canaries: &[Vec<u8>]) {
     }
 }
 
-/// What is logged while a test runs.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-impl<'a> MakeWriter<'a> for Log {
-    type Writer = Self;
-
-    fn make_writer(&'a self) -> Self {
-        self.clone()
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn an_exchange_is_journalled_audited_and_found_by_its_officer() {
-    let log = Log::default();
-    let subscriber = tracing_subscriber::fmt().with_writer(log.clone()).finish();
-    // The first test that asks gets all lines of the process, which is more to look through.
-    let _ = tracing::subscriber::set_global_default(subscriber);
+    // All lines of the process, of other tests too, which is more to look through.
+    let log = Arc::new(Mutex::new(Vec::new()));
+    let taken = Arc::clone(&log);
+    let hearing = Hearing::all(move |line| taken.lock().unwrap().extend_from_slice(line));
     let world = World::start().await;
     let client = Arc::new(world.house.client().await.unwrap());
     let lines = application::apply(&client, &world.house.plan.town, |_, _| ()).await.unwrap();
@@ -149,8 +125,11 @@ async fn an_exchange_is_journalled_audited_and_found_by_its_officer() {
             names_nobody(&path.display().to_string(), &std::fs::read(&path).unwrap(), &canaries);
         }
     }
-    names_nobody("the log", &log.0.lock().unwrap(), &canaries);
     world.house.stop().await;
+    drop(hearing);
+    let log = log.lock().unwrap();
+    assert!(log.len() > 100_000, "the log was not heard");
+    names_nobody("the log", &log, &canaries);
 }
 
 /// `einmal adapter report`, as the officer uses it, where the command was built.

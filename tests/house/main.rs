@@ -22,6 +22,7 @@ mod doctor;
 mod foreign;
 mod forgets;
 mod hand_in;
+mod hearing;
 mod holds;
 mod house_rules;
 mod journal;

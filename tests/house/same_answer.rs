@@ -8,6 +8,7 @@ use einmal::demo::people::town;
 use einmal_protocol::{person::PersonQuery, wire::v1::Outcome};
 
 use crate::{
+    blind::shape,
     refusals::{dial, send},
     world::World,
 };
@@ -78,21 +79,7 @@ async fn present_absent_blocked_and_ambiguous_take_the_same_size_and_time() {
     for (query, outcome) in kinds() {
         let mut ask = ask.clone();
         ask.person.query = query;
-        let prepared = client.prepare(&[ask]).await.unwrap().remove(0);
-        let answer = send(&mut evidence, prepared.signed_request.clone(), &prepared).await.unwrap();
-        let received = client.send(&prepared).await.unwrap();
-        assert_eq!(received.outcome, outcome);
-        assert_eq!(received.values.is_empty(), outcome != Outcome::Found);
-        let index = received.proven.index();
-        let stored = world.house.broker.broker.ledger.entries(index, 1).await.unwrap();
-        shapes.push((
-            prepared.signed_request.len(),
-            prepared.sealed_person.len(),
-            answer.permit.len(),
-            answer.commitment.len(),
-            answer.sealed_evidence.len(),
-            stored[0].body.as_ref().unwrap().len(),
-        ));
+        shapes.push(shape(&world, &client, ask, outcome).await);
     }
     assert!(shapes.iter().all(|shape| *shape == shapes[0]), "{shapes:?}");
     for round in 0..ROUNDS {

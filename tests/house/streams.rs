@@ -11,23 +11,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-use einmal::demo::{house::House, plan::Plan};
 use einmal_adapter_kit::{
-    Adapter, AdapterSetup, Answer, Found, Query, Register, RegisterFault, RegisterLimits,
-    RegisterSetup, register::async_trait,
+    Adapter, Answer, Found, Query, Register, RegisterFault, register::async_trait,
 };
 use einmal_client::ClientError;
-use einmal_peer::{Clock, Tls, TlsFiles, files};
-use einmal_policy::rules_document::RulesDocument;
 use einmal_protocol::{
     Reason,
-    envelope::payload_type,
     person::PersonQuery,
     wire::v1::{Outcome, Subject},
 };
-use prost::Message;
 
-use crate::world::{Folder, World, ask_of};
+use crate::world::{World, ask_of};
 
 const OPERATOR: &str = "rechenzentrum-bund";
 
@@ -80,60 +74,17 @@ struct Stage {
 
 impl Stage {
     async fn new(size: u32, exchange_ms: u64, credits: u32) -> Self {
-        let (folder, clock) = (Folder::new(), Clock::system());
-        let plan = Plan::create(folder.path(), &clock).await.unwrap_or_else(|e| panic!("{e}"));
-        let signed = folder.path().join("trust/rules.signed");
-        let payload = files::envelope(&signed).unwrap().payload;
-        let mut rules: RulesDocument = serde_json::from_slice(&payload).unwrap();
-        rules.evidence_types.iter_mut().find(|t| t.id == "wage-tax-data").unwrap().size = size;
-        let signers = ["register-authority", "data-protection-officer"];
-        let envelope = plan.sign(payload_type::RULES, &rules, &signers);
-        let envelope = envelope.unwrap_or_else(|exit| panic!("{exit}"));
-        std::fs::write(&signed, envelope.encode_to_vec()).unwrap();
-        let config = plan.config("broker");
-        let mut text = std::fs::read_to_string(&config).unwrap();
-        text.push_str(&format!("\n[limits]\nexchange_ms = {exchange_ms}\n"));
-        std::fs::write(&config, text).unwrap();
-        // Everybody but the operator whose register is scripted.
-        let adapters = plan
-            .adapters
-            .iter()
-            .filter(|path| !path.to_string_lossy().contains(OPERATOR))
-            .cloned()
-            .collect();
-        let registers = plan.registers.iter().filter(|r| r.operator != OPERATOR).cloned().collect();
-        let plan = Plan { adapters, registers, ..plan };
-        let house = House::start(plan, clock).await.unwrap_or_else(|exit| panic!("{exit}"));
-        let mut stage =
-            Self { world: World { house, folder }, register: Arc::default(), adapter: None };
+        let limits = format!("exchange_ms = {exchange_ms}");
+        let world = World::without(OPERATOR, &limits, ("wage-tax-data", size)).await;
+        let mut stage = Self { world, register: Arc::default(), adapter: None };
         stage.attach(credits).await;
         stage
     }
 
     async fn attach(&mut self, credits: u32) {
-        let folder = self.world.folder.path();
-        let tls = Tls::load(&TlsFiles {
-            certificate: folder.join(format!("pki/{OPERATOR}.pem")),
-            key: folder.join(format!("pki/{OPERATOR}.key")),
-            authorities: folder.join("pki/ca.pem"),
-            revocations: Vec::new(),
-        });
-        let setup = AdapterSetup {
-            broker: format!("https://{}", self.world.house.broker.address),
-            tls: tls.unwrap(),
-            root: self.world.house.plan.root().unwrap_or_else(|exit| panic!("{exit}")),
-            state: folder.join("adapter-scripted"),
-            clock: self.world.clock(),
-            credits,
-            replicated: false,
-        };
-        let register = RegisterSetup {
-            id: "bzst".to_owned(),
-            identity: files::signing_key(&folder.join("keys/bzst.key")).unwrap(),
-            register: Arc::clone(&self.register) as Arc<dyn Register>,
-            limits: RegisterLimits::default(),
-            journal: None,
-        };
+        let setup = self.world.adapter_setup(OPERATOR, "adapter-scripted", credits);
+        let register = Arc::clone(&self.register) as Arc<dyn Register>;
+        let register = self.world.register_setup("bzst", register);
         let adapter = einmal_adapter_kit::start(setup, vec![register]).await.unwrap();
         self.adapter = Some(adapter);
         let attachments = &self.world.house.broker.broker.attachments;

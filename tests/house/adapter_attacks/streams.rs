@@ -2,7 +2,6 @@
 //! A broker that breaks the protocol of the stream harms nobody but itself.
 
 use std::{
-    io::Write,
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
@@ -12,10 +11,13 @@ use einmal_protocol::wire::register::v1::{
     attach_response::Message as ToAdapter,
 };
 
+use tracing::Level;
+
 use super::{
     double::After,
     stage::{LONG, SILENCE, Stage},
 };
+use crate::hearing;
 
 /// A stage whose adapter takes so many exchanges at once.
 async fn stage_with_credits(credits: u32) -> Stage {
@@ -177,23 +179,12 @@ async fn a_broker_that_never_says_welcome_does_not_keep_an_adapter_from_stopping
 
 /// What was logged on this thread.
 #[derive(Clone, Default)]
-struct Lines(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Lines {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
+struct Lines(Arc<Mutex<String>>);
 
 impl Lines {
     async fn wait_for(&self, text: &str) {
         let come = async {
-            while !String::from_utf8_lossy(&self.0.lock().unwrap()).contains(text) {
+            while !self.0.lock().unwrap().contains(text) {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         };
@@ -205,15 +196,12 @@ impl Lines {
 #[tokio::test]
 async fn commitments_that_are_not_logged_raise_an_alarm_however_they_end() {
     let lines = Lines::default();
-    let writer = lines.clone();
-    let subscriber = tracing_subscriber::fmt()
-        .with_ansi(false)
-        .with_max_level(tracing::Level::WARN)
-        .with_writer(move || writer.clone())
-        .finish();
-    // With one subscriber alone, a line that another test's thread meets first stays off.
-    let _second = tracing::Dispatch::new(tracing::subscriber::NoSubscriber::default());
-    let _guard = tracing::subscriber::set_default(subscriber);
+    let heard = lines.clone();
+    hearing::on_this_thread(move |event| {
+        if *event.metadata().level() <= Level::WARN {
+            heard.0.lock().unwrap().push_str(&hearing::text_of(event));
+        }
+    });
     let mut stage = Stage::start().await;
     let open = stage.honest_open().await;
     let committed = stage.commit(open).await;

@@ -10,21 +10,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use einmal::demo::{house::House, plan::Plan};
 use einmal_adapter_kit::{
     Adapter, AdapterSetup, Answer, Counts, Found, Query, Register, RegisterFault, RegisterLimits,
     RegisterSetup, register::async_trait,
 };
 use einmal_broker::{Broker, attachments::Attachment};
 use einmal_client::{Client, ClientError, Received};
-use einmal_peer::{Clock, Tls, TlsFiles, files};
-use einmal_policy::{
-    directory::DirectoryDocument, documents::Offer, rules_document::RulesDocument,
-};
+use einmal_policy::{directory::DirectoryDocument, documents::Offer};
 use einmal_protocol::{Digest, Reason, envelope::payload_type};
-use prost::Message;
 
-use crate::world::{Folder, World, ask_of};
+use crate::world::{World, ask_of};
 
 pub(crate) const OPERATOR: &str = "rechenzentrum-bund";
 /// A register of that operator, and what it is asked for.
@@ -115,29 +110,7 @@ impl Cast {
 impl Stage {
     /// `limits` goes into the broker's configuration; `size` is that of the tax office's evidence.
     pub(crate) async fn new(limits: &str, size: u32) -> Self {
-        let (folder, clock) = (Folder::new(), Clock::system());
-        let plan = Plan::create(folder.path(), &clock).await.unwrap_or_else(|e| panic!("{e}"));
-        let signed = folder.path().join("trust/rules.signed");
-        let payload = files::envelope(&signed).unwrap().payload;
-        let mut rules: RulesDocument = serde_json::from_slice(&payload).unwrap();
-        rules.evidence_types.iter_mut().find(|t| t.id == TAX.1).unwrap().size = size;
-        let signers = ["register-authority", "data-protection-officer"];
-        let envelope = plan.sign(payload_type::RULES, &rules, &signers);
-        let envelope = envelope.unwrap_or_else(|exit| panic!("{exit}"));
-        std::fs::write(&signed, envelope.encode_to_vec()).unwrap();
-        let config = plan.config("broker");
-        let text = std::fs::read_to_string(&config).unwrap();
-        std::fs::write(&config, format!("{text}\n[limits]\n{limits}\n")).unwrap();
-        let adapters = plan
-            .adapters
-            .iter()
-            .filter(|path| !path.to_string_lossy().contains(OPERATOR))
-            .cloned()
-            .collect();
-        let registers = plan.registers.iter().filter(|r| r.operator != OPERATOR).cloned().collect();
-        let plan = Plan { adapters, registers, ..plan };
-        let house = House::start(plan, clock).await.unwrap_or_else(|exit| panic!("{exit}"));
-        Self { world: World { house, folder } }
+        Self { world: World::without(OPERATOR, limits, (TAX.1, size)).await }
     }
 
     pub(crate) fn folder(&self) -> PathBuf {
@@ -150,28 +123,11 @@ impl Stage {
 
     /// Starts an adapter, without waiting until it has attached.
     pub(crate) async fn begin(&self, cast: Cast) -> Adapter {
-        let folder = self.folder();
-        let tls = Tls::load(&TlsFiles {
-            certificate: folder.join(format!("pki/{OPERATOR}.pem")),
-            key: folder.join(format!("pki/{OPERATOR}.key")),
-            authorities: folder.join("pki/ca.pem"),
-            revocations: Vec::new(),
-        });
-        let setup = AdapterSetup {
-            broker: format!("https://{}", self.world.house.broker.address),
-            tls: tls.unwrap(),
-            root: self.world.house.plan.root().unwrap_or_else(|exit| panic!("{exit}")),
-            state: folder.join(cast.state),
-            clock: self.world.clock(),
-            credits: cast.credits,
-            replicated: cast.replicated,
-        };
+        let setup = self.world.adapter_setup(OPERATOR, cast.state, cast.credits);
+        let setup = AdapterSetup { replicated: cast.replicated, ..setup };
         let registers = cast.registers.into_iter().map(|(id, register)| RegisterSetup {
-            id: id.to_owned(),
-            identity: files::signing_key(&folder.join(format!("keys/{id}.key"))).unwrap(),
-            register,
             limits: cast.limits.clone(),
-            journal: None,
+            ..self.world.register_setup(id, register)
         });
         einmal_adapter_kit::start(setup, registers.collect()).await.unwrap()
     }

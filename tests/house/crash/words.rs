@@ -8,13 +8,11 @@ use std::{
 
 use einmal_protocol::{RequestId, digest::unhex};
 use tracing::{
-    Event, Level, Subscriber,
+    Event, Level,
     field::{Field, Visit},
 };
-use tracing_subscriber::{
-    Layer, Registry,
-    layer::{Context, SubscriberExt},
-};
+
+use crate::hearing;
 
 /// Hears the adapters of this runtime.
 #[derive(Clone, Default)]
@@ -30,9 +28,8 @@ struct Heard {
 impl Words {
     /// Hears what is said on this thread, from now on.
     pub(super) fn listen(&self) {
-        let guard = tracing::subscriber::set_default(Registry::default().with(self.clone()));
-        // For as long as the thread lives.
-        std::mem::forget(guard);
+        let words = self.clone();
+        hearing::on_this_thread(move |event| words.take(event));
     }
 
     fn heard(&self) -> MutexGuard<'_, Heard> {
@@ -52,13 +49,8 @@ impl Words {
     pub(super) fn no_alarm(&self) {
         assert_eq!(self.heard().alarms, Vec::<String>::new());
     }
-}
 
-impl<S: Subscriber> Layer<S> for Words {
-    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-        if !event.metadata().target().starts_with("einmal") {
-            return;
-        }
+    fn take(&self, event: &Event<'_>) {
         let mut fields = Fields::default();
         event.record(&mut fields);
         let mut heard = self.heard();
