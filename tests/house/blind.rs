@@ -17,6 +17,7 @@ use einmal_protocol::{
     wire::{evidence::v1::RequestEvidenceRequest, v1::Outcome},
 };
 use prost::Message;
+use tracing::Level;
 
 use crate::{
     hearing::Hearing,
@@ -86,7 +87,7 @@ async fn nothing_of_person_or_evidence_is_anywhere_at_the_broker() {
         leaked: Arc::default(),
     };
     let watching = logs.clone();
-    let _hearing = Hearing::all(move |line| watching.read(line));
+    let _hearing = Hearing::all(Level::TRACE, move |line| watching.read(line));
     // The net must be able to catch: the same search finds them where they belong.
     let world = World::start().await;
     let mut registers = Vec::new();

@@ -7,13 +7,13 @@ use std::{
     fmt::Write as _,
     io,
     sync::{
-        Arc, Once, PoisonError, RwLock,
+        Arc, Once, PoisonError, RwLock, RwLockReadGuard,
         atomic::{AtomicUsize, Ordering},
     },
 };
 
 use tracing::{
-    Event, Level, Subscriber,
+    Event, Level, Metadata, Subscriber,
     field::{Field, Visit},
 };
 use tracing_subscriber::{
@@ -27,9 +27,24 @@ use tracing_subscriber::{
 type TakeLine = dyn Fn(&[u8]) + Send + Sync;
 type TakeEvent = dyn Fn(&Event<'_>);
 
-static TAKERS: RwLock<Vec<(usize, Arc<TakeLine>)>> = RwLock::new(Vec::new());
+struct Taker {
+    number: usize,
+    finest: Level,
+    take: Arc<TakeLine>,
+}
+
+static TAKERS: RwLock<Vec<Taker>> = RwLock::new(Vec::new());
 /// How many there are: without any, lines are not even formed.
 static COUNT: AtomicUsize = AtomicUsize::new(0);
+
+/// Whether somebody takes lines of this level.
+fn is_taken(level: Level) -> bool {
+    COUNT.load(Ordering::Relaxed) > 0 && takers().iter().any(|taker| level <= taker.finest)
+}
+
+fn takers() -> RwLockReadGuard<'static, Vec<Taker>> {
+    TAKERS.read().unwrap_or_else(PoisonError::into_inner)
+}
 
 thread_local! {
     static HERE: RefCell<Option<Box<TakeEvent>>> = const { RefCell::new(None) };
@@ -39,22 +54,23 @@ thread_local! {
 pub(crate) fn begin() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
-        let lines = tracing_subscriber::fmt::layer().with_ansi(false).with_writer(Lines);
-        let somebody = dynamic_filter_fn(|_, _| COUNT.load(Ordering::Relaxed) > 0);
+        let lines =
+            tracing_subscriber::fmt::layer().with_ansi(false).with_writer(Lines(Level::TRACE));
+        let somebody = dynamic_filter_fn(|of, _| is_taken(*of.level()));
         let ours = filter_fn(|of| of.target().starts_with("einmal") && *of.level() <= Level::INFO);
         Registry::default().with(lines.with_filter(somebody)).with(Here.with_filter(ours)).init();
     });
 }
 
-/// Takes each line of the whole process, at the finest level, until it is dropped.
+/// Takes each line of the whole process, down to a level, until it is dropped.
 pub(crate) struct Hearing(usize);
 
 impl Hearing {
-    pub(crate) fn all(take: impl Fn(&[u8]) + Send + Sync + 'static) -> Self {
+    pub(crate) fn all(finest: Level, take: impl Fn(&[u8]) + Send + Sync + 'static) -> Self {
         static NEXT: AtomicUsize = AtomicUsize::new(0);
         begin();
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        TAKERS.write().unwrap().push((number, Arc::new(take)));
+        TAKERS.write().unwrap().push(Taker { number, finest, take: Arc::new(take) });
         COUNT.fetch_add(1, Ordering::Relaxed);
         Self(number)
     }
@@ -64,7 +80,7 @@ impl Drop for Hearing {
     fn drop(&mut self) {
         COUNT.fetch_sub(1, Ordering::Relaxed);
         let mut takers = TAKERS.write().unwrap_or_else(PoisonError::into_inner);
-        takers.retain(|(number, _)| *number != self.0);
+        takers.retain(|taker| taker.number != self.0);
     }
 }
 
@@ -87,13 +103,14 @@ pub(crate) fn text_of(event: &Event<'_>) -> String {
     text.0
 }
 
+/// Lines of this level.
 #[derive(Clone, Copy)]
-struct Lines;
+struct Lines(Level);
 
 impl io::Write for Lines {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        for (_, take) in TAKERS.read().unwrap_or_else(PoisonError::into_inner).iter() {
-            take(line);
+        for taker in takers().iter().filter(|taker| self.0 <= taker.finest) {
+            (taker.take)(line);
         }
         Ok(line.len())
     }
@@ -107,7 +124,11 @@ impl<'a> MakeWriter<'a> for Lines {
     type Writer = Self;
 
     fn make_writer(&'a self) -> Self {
-        Self
+        *self
+    }
+
+    fn make_writer_for(&'a self, of: &Metadata<'_>) -> Self {
+        Self(*of.level())
     }
 }
 

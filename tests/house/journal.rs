@@ -22,6 +22,8 @@ use einmal_protocol::{
     wire::v1::Subject,
 };
 
+use tracing::Level;
+
 use crate::{hearing::Hearing, world::World};
 
 const TYPE: &str = "residence-registration";
@@ -78,7 +80,8 @@ async fn an_exchange_is_journalled_audited_and_found_by_its_officer() {
     // All lines of the process, of other tests too, which is more to look through.
     let log = Arc::new(Mutex::new(Vec::new()));
     let taken = Arc::clone(&log);
-    let hearing = Hearing::all(move |line| taken.lock().unwrap().extend_from_slice(line));
+    let hearing =
+        Hearing::all(Level::INFO, move |line| taken.lock().unwrap().extend_from_slice(line));
     let world = World::start().await;
     let client = Arc::new(world.house.client().await.unwrap());
     let lines = application::apply(&client, &world.house.plan.town, |_, _| ()).await.unwrap();
@@ -128,7 +131,7 @@ async fn an_exchange_is_journalled_audited_and_found_by_its_officer() {
     world.house.stop().await;
     drop(hearing);
     let log = log.lock().unwrap();
-    assert!(log.len() > 100_000, "the log was not heard");
+    assert!(log.len() > 5_000, "the log was not heard");
     names_nobody("the log", &log, &canaries);
 }
 
