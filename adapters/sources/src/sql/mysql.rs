@@ -20,7 +20,7 @@ use super::{
     },
     grants::{Grant, role},
     pool::{Held, Pool},
-    server::{CATALOG_LASTS, CONNECTION_AGE, Server, ServerKeys},
+    server::{CATALOG_LASTS, CONNECTION_AGE, Server, ServerKeys, said_by_server},
 };
 use crate::{
     kinds::{Kind, Many, Missing, Naming, Setup, Source, Spot, keys},
@@ -306,13 +306,9 @@ impl Session for MysqlSession {
 
 /// What went wrong, in words without data: messages of the server quote values.
 fn failure(error: &sqlx::Error) -> Failure {
-    let error = match error {
-        sqlx::Error::Database(error) => error,
-        sqlx::Error::Io(error) => {
-            return Failure::new(format!("the connection failed: {}", error.kind()));
-        }
-        sqlx::Error::Tls(_) => return Failure::new(NO_TLS),
-        _ => return Failure::new("the connection failed: the server does not speak as expected"),
+    let error = match said_by_server(error) {
+        Ok(error) => error,
+        Err(failure) => return failure,
     };
     let number =
         error.try_downcast_ref::<MySqlDatabaseError>().map_or(0, MySqlDatabaseError::number);
@@ -334,6 +330,3 @@ fn failure(error: &sqlx::Error) -> Failure {
         }
     }
 }
-
-const NO_TLS: &str = "no TLS with the server; it must offer TLS, with a certificate for this host \
-                      by one of `authorities`";

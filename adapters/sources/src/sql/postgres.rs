@@ -18,7 +18,7 @@ use super::{
         Type, check_name, is_number, is_plain, pour, text_cell, texts,
     },
     pool::{Held, Pool},
-    server::{CATALOG_LASTS, CONNECTION_AGE, Server, ServerKeys},
+    server::{CATALOG_LASTS, CONNECTION_AGE, Server, ServerKeys, said_by_server},
 };
 use crate::{
     kinds::{Kind, Many, Missing, Naming, Setup, Source, Spot, keys},
@@ -321,13 +321,9 @@ impl Session for PostgresSession {
 
 /// What went wrong, in words without data: messages of PostgreSQL quote values.
 fn failure(error: &sqlx::Error) -> Failure {
-    let error = match error {
-        sqlx::Error::Database(error) => error,
-        sqlx::Error::Io(error) => {
-            return Failure::new(format!("the connection failed: {}", error.kind()));
-        }
-        sqlx::Error::Tls(_) => return Failure::new(NO_TLS),
-        _ => return Failure::new("the connection failed: the server does not speak as expected"),
+    let error = match said_by_server(error) {
+        Ok(error) => error,
+        Err(failure) => return failure,
     };
     let code = error.code().unwrap_or_default().into_owned();
     match code.as_str() {
@@ -345,6 +341,3 @@ fn failure(error: &sqlx::Error) -> Failure {
         _ => Failure::new(format!("PostgreSQL says error {code}; run the check of this register")),
     }
 }
-
-const NO_TLS: &str = "no TLS with the server; it must offer TLS, with a certificate for this host \
-                      by one of `authorities`";

@@ -3,12 +3,13 @@
 
 use std::{
     net::IpAddr,
-    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     time::Duration,
 };
 
+use einmal_peer::files;
 use serde::Deserialize;
+use sqlx::error::DatabaseError;
 use zeroize::Zeroizing;
 
 use super::database::Failure;
@@ -18,7 +19,6 @@ const CONNECTIONS_MAX: usize = 64;
 const CONNECTIONS_DEFAULT: usize = 4;
 const CONNECT_MAX_MS: u64 = 60_000;
 const CONNECT_DEFAULT_MS: u64 = 2_000;
-const PASSWORD_MAX: u64 = 1024;
 /// A connection is made anew after this, so that changed accounts and addresses count.
 pub(super) const CONNECTION_AGE: Duration = Duration::from_secs(600);
 /// A changed type of a column is noticed within this, where it makes no statement fail.
@@ -251,26 +251,16 @@ impl Password {
     fn read(&self) -> Result<Option<Zeroizing<String>>, Failure> {
         match self {
             Self::None => Ok(None),
-            Self::File(path) => read_secret(path).map(Some),
+            Self::File(path) => {
+                let password = files::secret(path);
+                password.map(Some).map_err(|error| Failure::new(error.problem))
+            }
             Self::Env(name) => match std::env::var(name) {
                 Ok(password) => Ok(Some(Zeroizing::new(password))),
                 Err(_) => Err(Failure::new(format!("the variable `{name}` is not set"))),
             },
         }
     }
-}
-
-fn read_secret(path: &Path) -> Result<Zeroizing<String>, Failure> {
-    let unread = |_| Failure::new("the file with the password cannot be read");
-    let metadata = std::fs::metadata(path).map_err(unread)?;
-    if metadata.permissions().mode() & 0o077 != 0 {
-        return Err(Failure::new("others may read the file with the password: chmod 600"));
-    }
-    if metadata.len() > PASSWORD_MAX {
-        return Err(Failure::new("the file with the password is longer than 1024 bytes"));
-    }
-    let text = Zeroizing::new(std::fs::read_to_string(path).map_err(unread)?);
-    Ok(Zeroizing::new(text.trim_end_matches(['\r', '\n']).to_owned()))
 }
 
 impl Server {
@@ -297,6 +287,18 @@ impl Server {
     pub(super) fn statement_ms(&self) -> u128 {
         (self.timeout.as_millis() * 9 / 10).max(1)
     }
+}
+
+/// What the server itself said of an error, or the failure that it is where no server speaks.
+pub(super) fn said_by_server(error: &sqlx::Error) -> Result<&dyn DatabaseError, Failure> {
+    Err(Failure::new(match error {
+        sqlx::Error::Database(error) => return Ok(error.as_ref()),
+        sqlx::Error::Io(error) => format!("the connection failed: {}", error.kind()),
+        sqlx::Error::Tls(_) => "no TLS with the server; it must offer TLS, with a certificate for \
+                                this host by one of `authorities`"
+            .to_owned(),
+        _ => "the connection failed: the server does not speak as expected".to_owned(),
+    }))
 }
 
 #[cfg(test)]
