@@ -50,6 +50,7 @@ impl Form {
                         return shape(MORE.into());
                     }
                 }
+                Some(Node::Large(_)) => return shape(MORE.into()),
                 _ => return shape(format!("there is no number at `{pointer}` (`total`)")),
             }
         }

@@ -296,6 +296,44 @@ async fn misbehaviour_is_a_fault_in_time_and_leaks_nothing() {
 }
 
 #[tokio::test]
+async fn what_says_that_there_are_more_is_a_fault() {
+    const MORE: &str = "more candidates than it holds";
+    let server = WebServer::start(everybody, None).await;
+    let folder = Folder::new();
+    let keys = format!("{POST}more = \"/next\"\ntotal = \"/count\"");
+    let register = folder.open(&config(&server.url(), &keys)).await.unwrap();
+    let sent = people().len();
+    let pages = [
+        (json!({ "next": null, "count": sent }), None),
+        (json!({ "next": "", "count": sent }), None),
+        (json!({ "next": false, "count": sent }), None),
+        (json!({ "count": 0 }), None),
+        (json!({ "next": "/p?page=2", "count": sent }), Some(MORE)),
+        (json!({ "next": true, "count": sent }), Some(MORE)),
+        (json!({ "next": { "page": 2 }, "count": sent }), Some(MORE)),
+        (json!({ "count": sent + 1 }), Some(MORE)),
+        (json!({ "count": u64::MAX }), Some(MORE)),
+        (json!({}), Some("no number at `/count` (`total`)")),
+        (json!({ "count": "5" }), Some("no number at `/count` (`total`)")),
+        (json!({ "count": 5.5 }), Some("no number at `/count` (`total`)")),
+    ];
+    for (page, problem) in pages {
+        let mut answer = page.clone();
+        answer["hits"] = json!(people());
+        server.answers(move |_| WebReply::json(answer.to_string()));
+        match (ask(&register, BIRTH, FIELDS, anna()).await, problem) {
+            (Ok(Answer::Found(_)), None) => {}
+            (Err(fault), Some(problem)) => {
+                assert!(fault.to_string().contains(problem), "{page}: {fault}");
+            }
+            (answer, _) => panic!("{page}: {answer:?}"),
+        }
+    }
+    server.answers(everybody);
+    assert!(ask(&register, BIRTH, FIELDS, anna()).await.is_err(), "`total` may not go silent");
+}
+
+#[tokio::test]
 async fn slowness_ends_at_the_limit_and_frees_its_place() {
     let server = WebServer::start(|_| WebReply::Hang, None).await;
     let folder = Folder::new();
