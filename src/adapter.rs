@@ -3,13 +3,13 @@
 
 pub mod audit;
 pub mod check;
-mod journal;
 pub mod officer;
 pub mod report;
 pub mod run;
 pub mod trial;
 
-pub use run::{AdapterConfig, read, start};
+pub(crate) use run::open;
+pub use run::{read, start};
 
 use crate::Exit;
 

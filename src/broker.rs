@@ -33,7 +33,7 @@ pub struct Args {
 pub fn read(path: &Path) -> Result<BrokerConfig, Exit> {
     let mut broker: BrokerConfig = config::read(path)?;
     let folder = config::folder_of(path);
-    broker.tls = config::tls_in(&folder, broker.tls);
+    broker.tls = broker.tls.within(&folder);
     for file in [&mut broker.root, &mut broker.directory, &mut broker.state] {
         *file = folder.join(&*file);
     }

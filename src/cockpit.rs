@@ -79,7 +79,7 @@ struct ForgetArgs {
 pub fn read(path: &Path) -> Result<CockpitConfig, Exit> {
     let mut cockpit: CockpitConfig = config::read(path)?;
     let folder = config::folder_of(path);
-    cockpit.tls = config::tls_in(&folder, cockpit.tls);
+    cockpit.tls = cockpit.tls.within(&folder);
     let [first, second] = &mut cockpit.day_keys;
     for file in [
         &mut cockpit.root,

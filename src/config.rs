@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use einmal_peer::{TlsFiles, files};
+use einmal_peer::files;
 use serde::de::DeserializeOwned;
 
 use crate::Exit;
@@ -20,15 +20,4 @@ pub fn read<T: DeserializeOwned>(path: &Path) -> Result<T, Exit> {
 /// The folder that a configuration's paths are relative to.
 pub fn folder_of(path: &Path) -> PathBuf {
     path.parent().map(Path::to_owned).unwrap_or_default()
-}
-
-/// Paths of a TLS section, relative to the configuration's folder.
-#[must_use]
-pub fn tls_in(folder: &Path, tls: TlsFiles) -> TlsFiles {
-    TlsFiles {
-        certificate: folder.join(tls.certificate),
-        key: folder.join(tls.key),
-        authorities: folder.join(tls.authorities),
-        revocations: tls.revocations.into_iter().map(|path| folder.join(path)).collect(),
-    }
 }

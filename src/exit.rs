@@ -3,6 +3,7 @@
 
 use std::{fmt, process::ExitCode};
 
+use einmal_adapter_kit::settings::SettingsError;
 use einmal_client::ClientError;
 use einmal_peer::files::FileError;
 
@@ -48,6 +49,12 @@ impl fmt::Display for Exit {
 
 impl From<FileError> for Exit {
     fn from(error: FileError) -> Self {
+        Self::usage(error)
+    }
+}
+
+impl From<SettingsError> for Exit {
+    fn from(error: SettingsError) -> Self {
         Self::usage(error)
     }
 }

@@ -74,7 +74,7 @@ pub struct Told {
 pub fn read(path: &Path) -> Result<PublisherConfig, Exit> {
     let mut config: PublisherConfig = config::read(path)?;
     let folder = config::folder_of(path);
-    config.tls = config::tls_in(&folder, config.tls);
+    config.tls = config.tls.within(&folder);
     let files = [&mut config.root, &mut config.state];
     let files = files.into_iter().chain(&mut config.online_key);
     for file in files.chain(&mut config.online_passphrase_file) {

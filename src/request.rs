@@ -99,7 +99,7 @@ struct PersonFile {
 pub fn read(path: &Path) -> Result<ClientConfig, Exit> {
     let mut client: ClientConfig = config::read(path)?;
     let folder = config::folder_of(path);
-    client.tls = config::tls_in(&folder, client.tls);
+    client.tls = client.tls.within(&folder);
     for file in [&mut client.root, &mut client.state, &mut client.identity] {
         *file = folder.join(&*file);
     }

@@ -8,10 +8,7 @@ use einmal_adapter_kit::journal::audit::{self, Audited, Published, Source};
 use einmal_peer::{Clock, Tls, files};
 use serde_json::json;
 
-use super::{
-    journal,
-    run::{read, trust_of},
-};
+use super::run::{read, trust_of};
 use crate::Exit;
 
 /// Looks for what the registers' journals hold receipts for in the ledgers as they are published
@@ -62,7 +59,7 @@ pub async fn run(args: Args) -> Result<(), Exit> {
             }
         };
         for section in &adapter.registers {
-            let Some(setup) = journal::setup(section, &adapter.folder)? else { continue };
+            let Some(setup) = section.journal()? else { continue };
             let now_ms = clock.now_ms();
             match audit::audit(&setup.folder, &mut published, &source.key, now_ms).await {
                 Ok(audited) => all.push((section.id.clone(), audited)),

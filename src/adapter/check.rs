@@ -15,11 +15,14 @@ use einmal_adapter_check::{
     CheckError, Finding, Options, Playing, Questions, RegisterSpec, Report, Spec, Verdict, World,
     cases,
 };
-use einmal_adapter_kit::Adapter;
+use einmal_adapter_kit::{
+    Adapter,
+    settings::{AdapterConfig, RegisterSection},
+};
 use einmal_peer::{Clock, TrustStore, files};
 use einmal_policy::{Directory, Rules, documents::Offer, rules_document::RulesDocument};
 
-use super::run::{self, AdapterConfig};
+use super::run::{self as running, read};
 use crate::{
     Exit,
     logging::{self, LogForm},
@@ -155,7 +158,7 @@ async fn check(args: &Args) -> Result<Report, Exit> {
     };
     let clock = Clock::system();
     let adapter = match args.register.is_empty() {
-        true => Some(run::read(&args.config)?),
+        true => Some(read(&args.config)?),
         false => None,
     };
     let (rules, directory) = rules_of(args.rules.as_deref(), adapter.as_ref(), &clock)?;
@@ -295,7 +298,7 @@ pub type Registers = Vec<(String, Vec<String>)>;
 
 /// The registers of a configuration, with what their files map.
 fn of_config(adapter: &AdapterConfig) -> Result<Registers, Exit> {
-    let of = |register: &run::RegisterSection| Ok((register.id.clone(), register.types()?));
+    let of = |register: &RegisterSection| Ok((register.id.clone(), running::types(register)?));
     adapter.registers.iter().map(of).collect()
 }
 
@@ -339,5 +342,5 @@ async fn start(
         // What is tried here is nobody's access, and belongs into no journal.
         register.leave_out_the_journal();
     }
-    run::start_as(adapter, clock).await
+    running::start_as(adapter, clock).await
 }

@@ -8,7 +8,10 @@ use std::{
     path::PathBuf,
 };
 
-use einmal_adapter_kit::{Answer, Found, Query, Register};
+use einmal_adapter_kit::{
+    Answer, Found, Query, Register,
+    settings::{AdapterConfig, RegisterSection},
+};
 use einmal_peer::Clock;
 use einmal_policy::{
     Question, Rules,
@@ -20,10 +23,7 @@ use einmal_protocol::{person::PersonQuery, wire::v1::Initiation};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{
-    check::rules_of,
-    run::{self as running, AdapterConfig, RegisterSection},
-};
+use super::{check::rules_of, run as running};
 use crate::{
     Exit,
     logging::{self, LogForm},
@@ -121,7 +121,7 @@ pub async fn run(args: Args) -> Result<(), Exit> {
         return Err(Exit::usage(format!("the rules have no purpose `{purpose}` to ask for{near}")));
     }
     let section = section(&adapter, &args)?;
-    let register = section.open(&rules.document().evidence_types).await?;
+    let register = running::open(section, &rules.document().evidence_types).await?;
     let person = request::person(&args.person)?;
     let names = kind.fields.iter().map(|field| field.name.clone());
     let query = Query {
@@ -148,7 +148,7 @@ fn section<'a>(adapter: &'a AdapterConfig, args: &Args) -> Result<&'a RegisterSe
     let mut fitting = Vec::new();
     for section in &adapter.registers {
         let is_named = args.register.as_ref().is_none_or(|id| *id == section.id);
-        if is_named && section.types()?.contains(&args.evidence_type) {
+        if is_named && running::types(section)?.contains(&args.evidence_type) {
             fitting.push(section);
         }
     }

@@ -149,7 +149,7 @@ pub(super) async fn adapter(file: &Path, clock: &Clock) -> Chart {
                 trust.directory.may_carry_for_register(&own.id.id, &register.id),
             );
         }
-        let opened = register.open(&trust.rules.document().evidence_types).await;
+        let opened = adapters::open(register, &trust.rules.document().evidence_types).await;
         if chart.value(opened, "mend its sources or their mapping").is_some() {
             chart.ok(format!("{what}: its sources open, and fit the rules"));
         }

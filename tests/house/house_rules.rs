@@ -117,7 +117,7 @@ fn sample_configurations_decode() {
         std::fs::read_to_string(&path).unwrap_or_else(|_| panic!("{} is missing", path.display()))
     };
     toml::from_str::<einmal_broker::BrokerConfig>(&sample("broker.toml")).unwrap();
-    toml::from_str::<einmal::adapter::AdapterConfig>(&sample("adapter.toml")).unwrap();
+    toml::from_str::<einmal_adapter_kit::settings::AdapterConfig>(&sample("adapter.toml")).unwrap();
     toml::from_str::<einmal_cockpit::serve::CockpitConfig>(&sample("cockpit.toml")).unwrap();
     toml::from_str::<einmal::request::ClientConfig>(&sample("client.toml")).unwrap();
     let witness = toml::from_str::<einmal_witness::WitnessConfig>(&sample("witness.toml")).unwrap();

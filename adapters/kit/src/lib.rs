@@ -17,6 +17,7 @@ mod outgoing;
 pub mod register;
 mod replay;
 mod sealing;
+pub mod settings;
 mod streams;
 
 pub use adapter::{Adapter, AdapterSetup, RegisterSetup, StartError, start};

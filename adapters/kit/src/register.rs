@@ -21,6 +21,8 @@ pub use tonic::async_trait;
 /// - It does not log the query, and puts no part of it or of the answer into an error.
 /// - It may be called many times at once, and dropped at any `await` (a cancelled exchange). Each
 ///   call has a thread of its own, so it may block; a call beyond its time limit is given up.
+///
+/// The folder `examples` has a complete adapter with one, `parking.rs`, its `main` included.
 #[async_trait]
 pub trait Register: Send + Sync {
     /// Looks one person up.

@@ -38,6 +38,19 @@ pub struct TlsFiles {
     pub revocations: Vec<PathBuf>,
 }
 
+impl TlsFiles {
+    /// The same files, where paths are relative to a configuration's folder.
+    #[must_use]
+    pub fn within(self, folder: &Path) -> Self {
+        Self {
+            certificate: folder.join(self.certificate),
+            key: folder.join(self.key),
+            authorities: folder.join(self.authorities),
+            revocations: self.revocations.into_iter().map(|path| folder.join(path)).collect(),
+        }
+    }
+}
+
 /// Both directions of mTLS for one party.
 #[derive(Clone)]
 pub struct Tls {
