@@ -209,7 +209,7 @@ async fn about(
     }
     println!("{} of {read} entries of the journal are about this person", lines.len());
     for line in &lines {
-        print(line);
+        print!("{}", in_words(line));
     }
     if unopened > 0 {
         println!(
@@ -254,28 +254,31 @@ fn line(entry: Entry, key: Option<&str>, published: Option<String>, missing: &[M
     }
 }
 
-fn print(line: &Line) {
+/// One entry, for people.
+fn in_words(line: &Line) -> String {
     let Line { at, authority, authority_name, purpose, evidence_type, result, role, .. } = line;
-    println!("\n{at}  {authority_name} ({authority})");
-    println!("  purpose   {purpose}: {}", line.legal_basis.join(", "));
-    println!("  evidence  {evidence_type}, {role}; result: {result}");
+    let mut text = format!("\n{at}  {authority_name} ({authority})\n");
+    text += &format!("  purpose   {purpose}: {}\n", line.legal_basis.join(", "));
+    text += &format!("  evidence  {evidence_type}, {role}; result: {result}\n");
     if !line.fields.is_empty() {
-        println!("  fields    {}", line.fields.join(", "));
+        text += &format!("  fields    {}\n", line.fields.join(", "));
     }
     if !line.case_reference.is_empty() {
-        println!("  file      {}", line.case_reference);
+        text += &format!("  file      {}\n", line.case_reference);
     }
     if !line.transmitted {
-        println!("  note      the answer did not leave after all");
+        text += "  note      the answer did not leave after all\n";
     }
     if !line.certain {
-        println!("  note      names and birth date fit: look whether it is the same person");
+        text += "  note      names and birth date fit: look whether it is the same person\n";
     }
-    println!("  request   {}", line.request);
-    println!("  receipt   {} position {}: {}", line.ledger, line.ledger_index, line.receipt);
+    text += &format!("  request   {}\n", line.request);
+    text +=
+        &format!("  receipt   {} position {}: {}\n", line.ledger, line.ledger_index, line.receipt);
     if let Some(published) = &line.published {
-        println!("  published {published}");
+        text += &format!("  published {published}\n");
     }
+    text
 }
 
 /// The ledgers as they are published now.
@@ -394,4 +397,71 @@ fn note(folder: &Path, what: &str) -> Result<(), Exit> {
         std::fs::OpenOptions::new().append(true).create(true).open(&path).map_err(failed)?;
     let line = format!("{}  {what}\n", to_iso(Clock::system().now_ms()));
     file.write_all(line.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry() -> Line {
+        Line {
+            at: "2026-03-01T10:00:00Z".to_owned(),
+            request: "00".repeat(16),
+            authority: "family-office".to_owned(),
+            authority_name: "Familienkasse Nord".to_owned(),
+            purpose: "child-benefit".to_owned(),
+            legal_basis: vec!["BKGG § 1".to_owned(), "IDNrG § 6".to_owned()],
+            evidence_type: "birth-certificate".to_owned(),
+            result: "found".to_owned(),
+            fields: vec!["birth_date".to_owned(), "family_name".to_owned()],
+            case_reference: "FK 12/26".to_owned(),
+            role: "asked about",
+            certain: true,
+            transmitted: true,
+            ledger: "ledger.example".to_owned(),
+            ledger_index: 7,
+            receipt: "holds: signed by the ledger".to_owned(),
+            published: None,
+        }
+    }
+
+    #[test]
+    fn an_entry_says_who_why_by_which_law_and_what() {
+        let expected = "
+2026-03-01T10:00:00Z  Familienkasse Nord (family-office)
+  purpose   child-benefit: BKGG § 1, IDNrG § 6
+  evidence  birth-certificate, asked about; result: found
+  fields    birth_date, family_name
+  file      FK 12/26
+  request   00000000000000000000000000000000
+  receipt   ledger.example position 7: holds: signed by the ledger
+";
+        assert_eq!(in_words(&entry()), expected);
+    }
+
+    #[test]
+    fn what_is_unsure_or_did_not_leave_is_said_and_what_is_empty_is_not() {
+        let text = in_words(&Line {
+            fields: Vec::new(),
+            case_reference: String::new(),
+            certain: false,
+            transmitted: false,
+            published: Some("ALARM: another leaf stands in its place".to_owned()),
+            ..entry()
+        });
+        assert!(!text.contains("  fields") && !text.contains("  file"), "{text}");
+        for line in [
+            "  note      the answer did not leave after all\n",
+            "  note      names and birth date fit: look whether it is the same person\n",
+            "  published ALARM: another leaf stands in its place\n",
+        ] {
+            assert!(text.contains(line), "{text}");
+        }
+    }
+
+    #[test]
+    fn small_counts_are_not_said() {
+        let all: Vec<String> = [0, 1, 4, 5].into_iter().map(said).collect();
+        assert_eq!(all, ["0", "fewer than 5", "fewer than 5", "5"]);
+    }
 }
