@@ -2,6 +2,7 @@
 //! `einmal bench`: figures, measured on this machine.
 
 mod attach;
+mod cockpit;
 mod growth;
 mod ledger;
 mod load;
@@ -32,6 +33,9 @@ enum What {
     Policy(PolicyArgs),
     /// What attached registers cost a broker in memory.
     Attach(AttachArgs),
+    /// How fast a keeper lists a person's records, takes what a ledger says, and how long it takes
+    /// until an access can be seen.
+    Cockpit(CockpitArgs),
 }
 
 #[derive(clap::Args)]
@@ -48,6 +52,41 @@ struct AttachArgs {
     /// For its own use: attach to the broker of this folder.
     #[arg(long, hide = true)]
     adapters: Option<PathBuf>,
+}
+
+#[derive(clap::Args)]
+struct CockpitArgs {
+    /// Where the files go: the disk that is measured. A temporary folder where left out.
+    #[arg(long)]
+    folder: Option<PathBuf>,
+    /// Entries in the index. They are written straight into it, with real tags and seals under
+    /// 731 day keys, which is much faster than following a ledger; 10,000,000 take 70 GiB.
+    #[arg(long, default_value_t = 20_000)]
+    entries: u64,
+    /// People whom they are about.
+    #[arg(long, default_value_t = 2_000)]
+    people: u64,
+    /// Records of each person whose lists are measured.
+    #[arg(long, default_value_t = 1_000)]
+    records: u64,
+    /// Bytes of a body in the index.
+    #[arg(long, default_value_t = 2_048)]
+    body: usize,
+    /// Lists at once.
+    #[arg(long, default_value_t = 2)]
+    at_once: usize,
+    /// Seconds for each row of lists.
+    #[arg(long, default_value_t = 5)]
+    seconds: u64,
+    /// Entries that are taken from a ledger, each with all signatures and seals.
+    #[arg(long, default_value_t = 4_000)]
+    ingest: usize,
+    /// Exchanges of a whole demo house, each followed until its person can see it; 0: none.
+    #[arg(long, default_value_t = 20)]
+    visible: usize,
+    /// One JSON object a row instead of a table.
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(clap::Args)]
@@ -121,5 +160,6 @@ pub async fn run(args: Args) -> Result<(), Exit> {
         What::Ledger(args) => growth::run(&args).await,
         What::Policy(args) => policy::run(&args),
         What::Attach(args) => attach::run(&args).await,
+        What::Cockpit(args) => cockpit::run(&args).await,
     }
 }

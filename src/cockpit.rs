@@ -2,14 +2,16 @@
 //! `einmal cockpit`
 
 mod officer;
+mod overview;
 
 use std::path::{Path, PathBuf};
 
 use einmal_cockpit::{
     keeper::{Desk, Forgetting, Notice},
-    serve::{CockpitConfig, Running, ServeError, Site},
+    login::LoginConfig,
+    serve::{self, CockpitConfig, KeeperConfig, PagesConfig, Running, ServeError, Site},
 };
-use einmal_peer::Clock;
+use einmal_peer::{Clock, TlsFiles};
 use einmal_protocol::time::{day_to_iso, to_iso};
 
 use crate::{
@@ -20,10 +22,14 @@ use crate::{
 
 /// Runs a cockpit: the keeper of access records, and the pages where citizens read them.
 ///
-/// The configuration is a TOML file; deploy/config/cockpit.toml is a commented sample. People log
-/// in by OpenID Connect; without `[login]`, at a provider for demonstrations with invented persons.
+/// Without a command both run in one process, for demonstrations and small sites. `keeper` and
+/// `pages` run one of them: the pages, which face the internet, then hold no key of any day, and
+/// may stand on another machine. The configuration is a TOML file; deploy/config holds commented
+/// samples: cockpit.toml for both, cockpit-keeper.toml and cockpit-pages.toml for one each. People
+/// log in by OpenID Connect; without `[login]`, at a provider for demonstrations with invented
+/// persons.
 ///
-/// The commands below work on the files of a cockpit, which may run meanwhile.
+/// The other commands work on the files of a keeper, which may run meanwhile.
 #[derive(clap::Args)]
 pub struct Args {
     /// Configuration file; paths in it are relative to it.
@@ -38,6 +44,11 @@ pub struct Args {
 
 #[derive(clap::Subcommand)]
 enum What {
+    /// Runs the keeper alone: it holds the day keys, follows the ledger, and answers pages over
+    /// mTLS.
+    Keeper,
+    /// Runs the pages alone; they ask a keeper.
+    Pages,
     Status(StatusArgs),
     Forget(ForgetArgs),
     Hold(officer::HoldArgs),
@@ -45,6 +56,7 @@ enum What {
     Holds,
     HoldKey(officer::HoldKeyArgs),
     OpenHold(officer::OpenHoldArgs),
+    Officer(overview::OfficerArgs),
 }
 
 /// Says how the keeper stands: how far it has verified, alarms, split views, and who did what with
@@ -78,26 +90,64 @@ struct ForgetArgs {
 /// Where the file cannot be read, or a key is unknown, missing or wrong.
 pub fn read(path: &Path) -> Result<CockpitConfig, Exit> {
     let mut cockpit: CockpitConfig = config::read(path)?;
-    let folder = config::folder_of(path);
-    cockpit.tls = cockpit.tls.within(&folder);
     let [first, second] = &mut cockpit.day_keys;
-    for file in [
-        &mut cockpit.root,
-        &mut cockpit.identity,
-        &mut cockpit.site_key,
-        &mut cockpit.state,
-        first,
-        second,
-    ] {
+    let [root, identity] = [&mut cockpit.root, &mut cockpit.identity];
+    let files = [root, identity, &mut cockpit.site_key, &mut cockpit.state, first, second];
+    make_whole(path, &mut cockpit.tls, files);
+    make_login_whole(path, cockpit.login.as_mut(), &mut cockpit.kern);
+    Ok(cockpit)
+}
+
+fn make_whole<'a>(
+    path: &Path,
+    tls: &mut TlsFiles,
+    files: impl IntoIterator<Item = &'a mut PathBuf>,
+) {
+    let folder = config::folder_of(path);
+    *tls = tls.clone().within(&folder);
+    for file in files {
         *file = folder.join(&*file);
     }
-    let login = cockpit.login.as_mut().map(|login| {
+}
+
+fn make_login_whole(path: &Path, login: Option<&mut LoginConfig>, kern: &mut Option<PathBuf>) {
+    let folder = config::folder_of(path);
+    let files = login.map(|login| {
         [&mut login.client_secret, &mut login.certificate, &mut login.key, &mut login.authorities]
     });
-    for file in login.into_iter().flatten().chain([&mut cockpit.kern]).flatten() {
+    for file in files.into_iter().flatten().chain([kern]).flatten() {
         *file = folder.join(&*file);
     }
-    Ok(cockpit)
+}
+
+/// A keeper's configuration with its paths made whole, from its own file or from one for both.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_keeper(path: &Path) -> Result<KeeperConfig, Exit> {
+    // What tells them apart: only a file for both says where the pages are served.
+    let table: toml::Table = config::read(path)?;
+    if table.contains_key("listen") {
+        return Ok(read(path)?.keeper());
+    }
+    let mut keeper: KeeperConfig = config::read(path)?;
+    let [first, second] = &mut keeper.day_keys;
+    let [root, identity] = [&mut keeper.root, &mut keeper.identity];
+    let files = [root, identity, &mut keeper.site_key, &mut keeper.state, first, second];
+    make_whole(path, &mut keeper.tls, files);
+    make_login_whole(path, keeper.login.as_mut(), &mut None);
+    Ok(keeper)
+}
+
+/// The pages' configuration with its paths made whole.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_pages(path: &Path) -> Result<PagesConfig, Exit> {
+    let mut pages: PagesConfig = config::read(path)?;
+    make_whole(path, &mut pages.tls, [&mut pages.root, &mut pages.state]);
+    make_login_whole(path, pages.login.as_mut(), &mut pages.kern);
+    Ok(pages)
 }
 
 fn exit(error: ServeError) -> Exit {
@@ -113,7 +163,7 @@ fn exit(error: ServeError) -> Exit {
 /// # Errors
 /// Where it cannot be used, or the broker does not answer.
 pub async fn start(path: &Path, clock: Clock) -> Result<Running, Exit> {
-    einmal_cockpit::serve::start(&read(path)?, clock).await.map_err(exit)
+    serve::start(&read(path)?, clock).await.map_err(exit)
 }
 
 /// Runs it.
@@ -121,20 +171,24 @@ pub async fn start(path: &Path, clock: Clock) -> Result<Running, Exit> {
 /// # Errors
 /// Where the cockpit does not start, or a command does not do what it was asked.
 pub async fn run(args: Args) -> Result<(), Exit> {
-    let Some(what) = args.what else { return serve(&args).await };
-    logging::begin(args.log, "warn");
+    let Some(what) = args.what else { return serve_both(&args).await };
+    let serves = matches!(what, What::Keeper | What::Pages);
+    logging::begin(args.log, if serves { "info" } else { "warn" });
     let clock = Clock::system();
     match what {
-        What::Status(status) => show(&read(&args.config)?, &status).await,
-        What::Forget(forget) => forget_now(&read(&args.config)?, &forget, clock).await,
-        What::Hold(hold) => officer::hold(&read(&args.config)?, &hold, &clock).await,
-        What::Holds => officer::list(&read(&args.config)?).await,
+        What::Keeper => serve_keeper(&args.config, clock).await,
+        What::Pages => serve_pages(&args.config, clock).await,
+        What::Status(status) => show(&read_keeper(&args.config)?, &status).await,
+        What::Forget(forget) => forget_now(&read_keeper(&args.config)?, &forget, clock).await,
+        What::Hold(hold) => officer::hold(&read_keeper(&args.config)?, &hold, &clock).await,
+        What::Holds => officer::list(&read_keeper(&args.config)?).await,
         What::HoldKey(key) => officer::make_key(&key),
-        What::OpenHold(open) => officer::open(&read(&args.config)?, &open).await,
+        What::Officer(look) => overview::show(&read_keeper(&args.config)?, &look, &clock).await,
+        What::OpenHold(open) => officer::open(&read_keeper(&args.config)?, &open).await,
     }
 }
 
-async fn forget_now(config: &CockpitConfig, args: &ForgetArgs, clock: Clock) -> Result<(), Exit> {
+async fn forget_now(config: &KeeperConfig, args: &ForgetArgs, clock: Clock) -> Result<(), Exit> {
     let site = Site::open(config, &clock).await.map_err(exit)?;
     let (index, files) = (config.index(), config.day_key_files());
     let forgetting =
@@ -165,7 +219,7 @@ async fn forget_now(config: &CockpitConfig, args: &ForgetArgs, clock: Clock) -> 
     Ok(())
 }
 
-async fn show(config: &CockpitConfig, args: &StatusArgs) -> Result<(), Exit> {
+async fn show(config: &KeeperConfig, args: &StatusArgs) -> Result<(), Exit> {
     let desk = Desk::open(&config.index(), &config.ledger).await.map_err(Exit::usage)?;
     if args.clear_alarms {
         desk.clear_alarms().await.map_err(Exit::failed)?;
@@ -207,7 +261,29 @@ async fn show(config: &CockpitConfig, args: &StatusArgs) -> Result<(), Exit> {
     Ok(())
 }
 
-async fn serve(args: &Args) -> Result<(), Exit> {
+async fn serve_keeper(path: &Path, clock: Clock) -> Result<(), Exit> {
+    let running = serve::start_keeper(&read_keeper(path)?, clock).await.map_err(exit)?;
+    for (what, at) in
+        [("pages ask", running.pages), ("checkpoints are handed in", running.checkpoints)]
+    {
+        if let Some(at) = at {
+            eprintln!("einmal: {what} at https://{at}");
+        }
+    }
+    told_to_stop().await?;
+    running.stop().await;
+    Ok(())
+}
+
+async fn serve_pages(path: &Path, clock: Clock) -> Result<(), Exit> {
+    let running = serve::start_pages(&read_pages(path)?, clock).await.map_err(exit)?;
+    eprintln!("einmal: pages at http://{}/", running.address);
+    told_to_stop().await?;
+    running.stop().await;
+    Ok(())
+}
+
+async fn serve_both(args: &Args) -> Result<(), Exit> {
     logging::begin(args.log, "info");
     let running = start(&args.config, Clock::system()).await?;
     eprintln!("einmal: pages at http://{}/", running.address);

@@ -26,9 +26,12 @@ pub struct Args {
     /// An adapter's.
     #[arg(long, value_name = "FILE")]
     pub adapter: Vec<PathBuf>,
-    /// A cockpit's.
+    /// A cockpit's, or a keeper's of its own.
     #[arg(long, value_name = "FILE")]
     pub cockpit: Vec<PathBuf>,
+    /// Pages' of their own.
+    #[arg(long, value_name = "FILE")]
+    pub pages: Vec<PathBuf>,
     /// A client's.
     #[arg(long, value_name = "FILE")]
     pub client: Vec<PathBuf>,
@@ -105,13 +108,19 @@ impl Chart {
 /// # Errors
 /// Where a check fails.
 pub async fn run(mut args: Args) -> Result<(), Exit> {
-    let Args { broker, adapter, cockpit, client, publisher, .. } = &mut args;
-    let lists = [broker, adapter, cockpit, client, publisher];
+    let Args { broker, adapter, cockpit, pages, client, publisher, .. } = &mut args;
+    let lists = [broker, adapter, cockpit, pages, client, publisher];
     if lists.iter().all(|list| list.is_empty()) {
-        let names =
-            ["broker.toml", "adapter.toml", "cockpit.toml", "client.toml", "publisher.toml"];
-        for (list, name) in lists.into_iter().zip(names) {
-            list.extend(Some(PathBuf::from(name)).filter(|path| path.exists()));
+        let names: [&[&str]; 6] = [
+            &["broker.toml"],
+            &["adapter.toml"],
+            &["cockpit.toml", "cockpit-keeper.toml"],
+            &["cockpit-pages.toml"],
+            &["client.toml"],
+            &["publisher.toml"],
+        ];
+        for (list, names) in lists.into_iter().zip(names) {
+            list.extend(names.iter().map(PathBuf::from).filter(|path| path.exists()));
         }
     }
     let findings = examine(&args, &Clock::system()).await;
@@ -145,6 +154,9 @@ pub async fn examine(args: &Args, clock: &Clock) -> Vec<Finding> {
     }
     for file in &args.cockpit {
         findings.extend(programs::cockpit(file, clock).await.findings);
+    }
+    for file in &args.pages {
+        findings.extend(programs::pages(file, clock).await.findings);
     }
     for file in &args.client {
         findings.extend(programs::client(file, clock).await.findings);

@@ -36,7 +36,7 @@ enum What {
     Issue {
         /// Folder of the authority.
         folder: PathBuf,
-        /// spiffe://<trust-domain>/<operator|broker|cockpit|auditor>/<id>
+        /// spiffe://<trust-domain>/<operator|broker|cockpit|pages|auditor>/<id>
         id: String,
         /// File name without ending.
         #[arg(long)]

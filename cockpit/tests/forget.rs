@@ -127,7 +127,7 @@ async fn nothing_of_a_day_that_is_over_is_in_any_file() {
     let mut house = live(60, 3).await;
     let day = day_of(NOW);
     let mut client = house.client();
-    let request = ExportRecordRequest { subject: Some(canary()), index: 0 };
+    let request = ExportRecordRequest { subject: Some(canary()), index: 0, login: demo() };
     let export = client.export_record(request.clone()).await.unwrap().into_inner().record.unwrap();
     assert_eq!(house.keeper.forget().await.unwrap().before_day, day, "not yet");
     assert_eq!(house.records(&canary()).await.len(), 30 + 1 + 30);

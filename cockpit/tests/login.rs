@@ -15,12 +15,13 @@ use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use browser::{Browser, fetch};
 use einmal_cockpit::{
     login::{
-        LoginConfig,
+        Attempt, Login, LoginConfig, LoginProof, LoginSecret, Logins, Provider,
         keys::KeySet,
-        oidc::{ClaimNames, Expected, TokenError, verify},
+        oidc::{ClaimNames, Expected, PROOF_LIFE_S, Shown, TokenError, verify},
     },
-    pages::router,
+    pages::{Pages, router},
 };
+use einmal_protocol::wire::cockpit::v1::ListRecordsRequest;
 use house::*;
 use ring::{
     rand::SystemRandom,
@@ -74,7 +75,7 @@ fn good_header() -> Value {
 }
 
 fn check(token: &str) -> Result<einmal_protocol::wire::v1::Subject, TokenError> {
-    verify(token, &set(&[jwk(1, "one"), jwk(2, "two")]), &expected(), "n-1", NOW)
+    verify(token, &set(&[jwk(1, "one"), jwk(2, "two")]), &expected(), "n-1", (Shown::ToLogIn, NOW))
 }
 
 /// The claims with one of them changed; null takes it away.
@@ -136,6 +137,19 @@ fn what_is_not_ours_fresh_and_sure_is_refused() {
 }
 
 #[test]
+fn a_token_proves_its_login_for_as_long_as_a_session() {
+    let good = token(&good_header(), &claims(), 1);
+    let at = |shown, seconds: u64| {
+        let now_ms = NOW + seconds * 1000;
+        verify(&good, &set(&[jwk(1, "one")]), &expected(), "n-1", (shown, now_ms))
+    };
+    assert_eq!(at(Shown::ToLogIn, 400), Err(TokenError::Expired));
+    assert_eq!(at(Shown::InSession, 400), Ok(canary()));
+    assert_eq!(at(Shown::InSession, PROOF_LIFE_S), Ok(canary()));
+    assert_eq!(at(Shown::InSession, PROOF_LIFE_S + 60), Err(TokenError::Expired));
+}
+
+#[test]
 fn signatures_of_others_and_other_ways_to_sign_are_refused() {
     let header = |alg: &str, kid: &str| json!({ "alg": alg, "kid": kid });
     for (header, seed, error) in [
@@ -177,7 +191,7 @@ fn es256_and_rs256_count_and_keys_for_other_uses_do_not() {
     let message = format!("{}.{}", b64(r#"{"alg":"ES256"}"#), b64(claims().to_string()));
     let signature = key.sign(&random, message.as_bytes()).unwrap();
     let signed = format!("{message}.{}", b64(signature));
-    let check = |keys: &KeySet| verify(&signed, keys, &expected(), "n-1", NOW);
+    let check = |keys: &KeySet| verify(&signed, keys, &expected(), "n-1", (Shown::ToLogIn, NOW));
     assert_eq!(check(&set(&[jwk.clone()])), Ok(canary()));
     jwk["use"] = json!("enc");
     assert!(KeySet::parse(json!({ "keys": [jwk] }).to_string().as_bytes()).is_none());
@@ -185,12 +199,12 @@ fn es256_and_rs256_count_and_keys_for_other_uses_do_not() {
     // Made with `openssl dgst -sha256 -sign` under a key of 2048 bits.
     let rsa = json!({ "kty": "RSA", "kid": "rs", "e": "AQAB", "n": include_str!("house/rsa.n") });
     let signed = include_str!("house/rsa.token").trim();
-    let subject = verify(signed, &set(&[rsa]), &expected(), "n-1", NOW).unwrap();
+    let subject = verify(signed, &set(&[rsa]), &expected(), "n-1", (Shown::ToLogIn, NOW)).unwrap();
     assert_eq!(subject.idnr, CANARY[0]);
     let mut forged = signed.to_owned();
     forged.replace_range(120..121, if &signed[120..121] == "A" { "B" } else { "A" });
     let rsa = json!({ "kty": "RSA", "kid": "rs", "e": "AQAB", "n": include_str!("house/rsa.n") });
-    assert!(verify(&forged, &set(&[rsa]), &expected(), "n-1", NOW).is_err());
+    assert!(verify(&forged, &set(&[rsa]), &expected(), "n-1", (Shown::ToLogIn, NOW)).is_err());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -276,6 +290,63 @@ async fn double(answer: Value) -> (LoginConfig, std::sync::Arc<std::sync::atomic
         "logins_per_minute": 600,
     });
     (serde_json::from_value(config).unwrap(), asked)
+}
+
+/// Logs in at the demo's provider as its first person, without any pages.
+async fn log_in_at(provider: &Provider) -> Login {
+    let secret = LoginSecret::new(zeroize::Zeroizing::new([9; 32]));
+    let attempt = Attempt { state: b64([7; 32]), secret, verifier: b64([8; 32]) };
+    let url = provider.begin(&attempt, "de").await.unwrap();
+    let (at, query) = url.split_once('?').unwrap();
+    let (_, back, _) = fetch("POST", at, &format!("{query}&person=0")).await;
+    let code = back.split("code=").nth(1).unwrap().split('&').next().unwrap();
+    provider.finish(&attempt, code).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_keeper_verifies_each_login_for_itself() {
+    let mut house = House::build().await;
+    let config = words::provider(&house).await;
+    let provider = std::sync::Arc::new(Provider::new(&config, house.clock.clone()).unwrap());
+    house.reopen_for(Logins { demo: false, oidc: Some(provider.clone()) }).await;
+    house.exchange(&Ask::about(&canary()));
+    house.exchange(&Ask::about(&other()));
+    house.catch_up().await.unwrap();
+
+    let pages = Pages { demo: false, ..words::pages_at(&house, &config) };
+    let mut browser = Browser::new(&router(pages));
+    browser.log_in(&canary()).await;
+    assert!(browser.get("/zugriffe").await.text.contains("1 Eintrag"));
+    assert!(browser.get("/zugriffe/0").await.text.contains("card proof good"));
+    assert_eq!(browser.get("/zugriffe/1").await.status, StatusCode::NOT_FOUND);
+
+    // Pages in wrong hands: they may say what they like of whom they ask for.
+    let login = log_in_at(&provider).await;
+    let LoginProof::Oidc(proof) = &login.proof else { panic!("a proof") };
+    let mut stolen = proof.clone();
+    stolen.secret = LoginSecret::new(zeroize::Zeroizing::new([6; 32]));
+    let list = async |subject, proof: Option<&LoginProof>| {
+        let request = ListRecordsRequest {
+            subject,
+            login: proof.map(Into::into),
+            ..ListRecordsRequest::default()
+        };
+        let answer = house.client().list_records(request).await;
+        answer.map(|answer| answer.into_inner().total).map_err(|status| status.code())
+    };
+    let good = Some(&login.proof);
+    assert_eq!(list(Some(canary()), good).await, Ok(1));
+    assert_eq!(list(None, good).await, Ok(1), "the token says who it is");
+    for (subject, proof) in [
+        (Some(other()), good),
+        (Some(canary()), None),
+        (Some(canary()), Some(&LoginProof::Demo)),
+        (Some(canary()), Some(&LoginProof::Oidc(stolen))),
+    ] {
+        assert_eq!(list(subject, proof).await, Err(tonic::Code::Unauthenticated));
+    }
+    house.clock.shift_ms((PROOF_LIFE_S as i64 + 61) * 1000);
+    assert_eq!(list(Some(canary()), good).await, Err(tonic::Code::Unauthenticated));
 }
 
 #[tokio::test(flavor = "multi_thread")]

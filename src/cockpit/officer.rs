@@ -12,7 +12,7 @@ use einmal_cockpit::{
         hold::{Office, Wish},
         parse_day,
     },
-    serve::{CockpitConfig, Site},
+    serve::{KeeperConfig, Site},
 };
 use einmal_peer::{Clock, files, random};
 use einmal_protocol::{
@@ -88,7 +88,7 @@ fn ended(error: HoldError) -> Exit {
 }
 
 pub(super) async fn hold(
-    config: &CockpitConfig,
+    config: &KeeperConfig,
     args: &HoldArgs,
     clock: &Clock,
 ) -> Result<(), Exit> {
@@ -121,7 +121,7 @@ pub(super) async fn hold(
     Ok(())
 }
 
-pub(super) async fn list(config: &CockpitConfig) -> Result<(), Exit> {
+pub(super) async fn list(config: &KeeperConfig) -> Result<(), Exit> {
     let holds = Holds::open(&config.index(), &config.ledger).await.map_err(Exit::usage)?;
     for held in holds.list().await.map_err(Exit::failed)? {
         println!(
@@ -155,7 +155,7 @@ pub(super) fn make_key(args: &HoldKeyArgs) -> Result<(), Exit> {
     Ok(())
 }
 
-pub(super) async fn open(config: &CockpitConfig, args: &OpenHoldArgs) -> Result<(), Exit> {
+pub(super) async fn open(config: &KeeperConfig, args: &OpenHoldArgs) -> Result<(), Exit> {
     let key = key_bytes(&args.key, PRIVATE)?;
     let key = SealingPrivateKey::new(Kem::XWing, &key).map_err(Exit::usage)?;
     let holds = Holds::open(&config.index(), &config.ledger).await.map_err(Exit::usage)?;

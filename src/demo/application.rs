@@ -18,7 +18,7 @@ use einmal_protocol::{
     person::{Person, PersonQuery},
     wire::{
         cockpit::v1::{
-            ExportRecordRequest, GetStatusRequest, ListRecordsRequest,
+            ExportRecordRequest, GetStatusRequest, ListRecordsRequest, LoginProof,
             keeper_service_client::KeeperServiceClient,
         },
         v1::{self, Envelope, Initiation, Outcome, Subject, Use},
@@ -168,7 +168,11 @@ pub async fn check(
             .and_then(|records| records.get(received.id.as_bytes().as_slice()));
         let Some(index) = index else { continue };
         recorded += 1;
-        let request = ExportRecordRequest { subject: Some(subject.clone()), index: *index };
+        let request = ExportRecordRequest {
+            subject: Some(subject.clone()),
+            index: *index,
+            login: demo_login(),
+        };
         let export = keeper.export_record(request).await.map_err(Exit::failed)?.into_inner();
         let Some(export) = export.record else { continue };
         if let Some(record) = &export.record
@@ -208,6 +212,11 @@ async fn wait_until(keeper: &mut KeeperServiceClient<Channel>, size: u64) -> Res
         .map_err(|_| Exit::failed("the keeper does not follow the ledger"))?
 }
 
+/// The demo's persons are invented, and so are their logins.
+pub fn demo_login() -> Option<LoginProof> {
+    Some((&einmal_cockpit::login::LoginProof::Demo).into())
+}
+
 async fn records_of(
     keeper: &mut KeeperServiceClient<Channel>,
     subject: &Subject,
@@ -219,6 +228,8 @@ async fn records_of(
             subject: Some(subject.clone()),
             page_size: 200,
             page_token: std::mem::take(&mut page_token),
+            login: demo_login(),
+            filter: None,
         };
         let page = keeper.list_records(request).await.map_err(Exit::failed)?.into_inner();
         for record in page.records {

@@ -20,6 +20,7 @@ use einmal_protocol::{
     key::{Algorithm, PublicKey, SigningKey},
     time::{DAY_MS, SKEW_MS, to_iso},
     wire::{
+        cockpit::v1::GetStatusRequest,
         directory::v1::{ListKeyCardsRequest, directory_service_client::DirectoryServiceClient},
         v1::Envelope,
     },
@@ -301,6 +302,28 @@ pub(super) async fn broker(
     let date = answer.metadata().get("date").and_then(|date| date.to_str().ok());
     time_there(chart, date, sent_ms + u64::try_from(took.as_millis()).unwrap_or(0) / 2);
     Some(channel)
+}
+
+/// Whether the keeper at an address answers these pages.
+pub(super) async fn keeper(chart: &mut Chart, target: &Target, own: &Own) {
+    let Some(tls) = &own.tls else { return };
+    let address = &target.address;
+    let channel = dial::channel(target, Arc::clone(&tls.client));
+    let Some(channel) = chart.value(channel, "mend `keeper_address`") else { return };
+    let mut keeper = einmal_cockpit::keeper::client(channel);
+    let asked = keeper.get_status(GetStatusRequest {});
+    let answer = match tokio::time::timeout(PATIENCE, asked).await {
+        Ok(answer) => answer,
+        Err(_) => Err(Status::deadline_exceeded("no answer in time")),
+    };
+    match answer {
+        Ok(_) => chart.ok(format!("the keeper {address} answers these pages")),
+        Err(status) => chart.fail(
+            format!("the keeper {address} does not answer: {}", cause(&status)),
+            "see that it runs, that `keeper_address` is where its [pages] listens, and that its \
+             `allowed` names these pages",
+        ),
+    }
 }
 
 /// Compares clocks by the `date` of an answer, which is of whole seconds.

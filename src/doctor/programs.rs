@@ -171,9 +171,9 @@ fn carries(chart: &mut Chart, what: &str, may: bool) {
     }
 }
 
-/// A cockpit.
+/// A keeper, alone or with its pages.
 pub(super) async fn cockpit(file: &Path, clock: &Clock) -> Chart {
-    let (mut chart, config) = read(file, cockpits::read);
+    let (mut chart, config) = read(file, cockpits::read_keeper);
     let Some(config) = config else { return chart };
     let key = party::key(&mut chart, "the keeper's key", &config.identity);
     if config.site_key.exists() {
@@ -215,6 +215,33 @@ pub(super) async fn cockpit(file: &Path, clock: &Clock) -> Chart {
     }
     if let Some(channel) = &found.channel {
         party::card(&mut chart, channel, &config.keeper, trust, clock.now_ms()).await;
+    }
+    chart
+}
+
+/// Pages of their own.
+pub(super) async fn pages(file: &Path, clock: &Clock) -> Chart {
+    let (mut chart, config) = read(file, cockpits::read_pages);
+    let Some(config) = config else { return chart };
+    let files = (&config.tls, config.root.as_path(), config.state.as_path());
+    let found = dialler(&mut chart, PeerRole::Pages, files, &config.broker, clock).await;
+    let Some(trust) = &found.trust else { return chart };
+    archive(&mut chart, &config.state.join("archive"), trust);
+    let of_keeper = trust.directory.ledger(&config.ledger);
+    if of_keeper.is_none_or(|ledger| ledger.entry.keeper != config.keeper) {
+        chart.fail(
+            format!("the directory names no ledger {} with this keeper", config.ledger),
+            "mend `ledger` or `keeper`",
+        );
+    }
+    if let (Some(own), Some(pinned)) = (&found.own, &found.pinned) {
+        let target = Target {
+            address: config.keeper_address.clone(),
+            trust_domain: pinned.trust_domain.clone(),
+            role: PeerRole::Cockpit,
+            id: Some(config.keeper.clone()),
+        };
+        party::keeper(&mut chart, &target, own).await;
     }
     chart
 }

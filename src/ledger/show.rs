@@ -71,6 +71,10 @@ fn describe_notice(notice: &NoticeBody) -> String {
                 if read.to_index == 0 { "on".to_owned() } else { format!("to {}", read.to_index) };
             format!("{by} read bodies from {} {to}: {}", read.from_index, read.reason)
         }
+        Some(notice_body::What::Look(look)) => {
+            let (from, to) = (day_to_iso(look.from_day), day_to_iso(look.to_day));
+            format!("{by} counted from {from} to {to}: {}", look.reason)
+        }
         Some(notice_body::What::Hold(hold)) => {
             let until = day_to_iso(hold.until_day);
             format!("{by} holds the record of leaf {} until {until}: {}", hold.index, hold.reason)

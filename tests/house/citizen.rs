@@ -17,15 +17,15 @@ use tokio::{
 use crate::world::World;
 
 /// A browser without a face: one cookie, GET and POST.
-struct Browser {
+pub(crate) struct Browser {
     address: SocketAddr,
     cookie: String,
 }
 
-struct Page {
-    status: u16,
+pub(crate) struct Page {
+    pub(crate) status: u16,
     head: String,
-    text: String,
+    pub(crate) text: String,
 }
 
 impl Page {
@@ -63,12 +63,12 @@ impl Browser {
         Page { status, head: head.to_owned(), text: text.to_owned() }
     }
 
-    async fn get(&mut self, path: &str) -> Page {
+    pub(crate) async fn get(&mut self, path: &str) -> Page {
         self.send("GET", path, "").await
     }
 
     /// At the demo's provider, as this person.
-    async fn log_in(address: SocketAddr, person: &Person) -> Self {
+    pub(crate) async fn log_in(address: SocketAddr, person: &Person) -> Self {
         let mut browser = Self { address, cookie: String::new() };
         let there = browser.get("/anmelden/los").await.location();
         let (at, query) = there.strip_prefix("http://").unwrap().split_once("/authorize?").unwrap();
@@ -86,7 +86,7 @@ impl Browser {
     }
 
     /// Indices of the person's records, by the JSON interface.
-    async fn records(&mut self) -> Vec<u64> {
+    pub(crate) async fn records(&mut self) -> Vec<u64> {
         let page = self.get("/api/v1/records").await;
         assert_eq!(page.status, 200, "{}", page.text);
         let object: serde_json::Value = serde_json::from_str(&json(&page.text)).unwrap();

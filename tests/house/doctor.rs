@@ -21,6 +21,7 @@ fn args(house: &House) -> Args {
         broker: config("broker"),
         adapter: house.plan.adapters.clone(),
         cockpit: config("cockpit"),
+        pages: Vec::new(),
         client: config("client"),
         publisher: config("publisher"),
         json: false,

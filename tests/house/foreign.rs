@@ -138,7 +138,11 @@ async fn records(world: &World) -> Vec<Record> {
     tokio::time::timeout(FOLLOW, follow).await.expect("the keeper follows");
     let town = &world.house.plan.town;
     let subject = application::subject(town.person(town.applicant).unwrap());
-    let request =
-        ListRecordsRequest { subject: Some(subject), page_size: 200, page_token: String::new() };
+    let request = ListRecordsRequest {
+        subject: Some(subject),
+        page_size: 200,
+        login: application::demo_login(),
+        ..<_>::default()
+    };
     keeper.list_records(request).await.unwrap().into_inner().records
 }

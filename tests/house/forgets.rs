@@ -65,10 +65,16 @@ async fn exports(house: &House) -> Vec<ExportFile> {
     let town = &house.plan.town;
     for index in [town.applicant, town.partner, town.newborn, town.sibling] {
         let subject = town.person(index).map(application::subject);
-        let list =
-            ListRecordsRequest { subject: subject.clone(), page_size: 200, ..<_>::default() };
+        let login = application::demo_login();
+        let list = ListRecordsRequest {
+            subject: subject.clone(),
+            page_size: 200,
+            login: login.clone(),
+            ..<_>::default()
+        };
         for record in keeper.list_records(list).await.unwrap().into_inner().records {
-            let request = ExportRecordRequest { subject: subject.clone(), index: record.index };
+            let (subject, login) = (subject.clone(), login.clone());
+            let request = ExportRecordRequest { subject, index: record.index, login };
             let export = keeper.export_record(request).await.unwrap().into_inner().record.unwrap();
             exports.push(ExportFile::from_wire(export, String::new()).unwrap());
         }

@@ -8,21 +8,22 @@ use einmal_cockpit::{
     keeper::{
         Desk, Forgetting, HoldError, Holds,
         hold::{Office, Wish},
+        officer::{LookError, Officer},
     },
-    serve::{CockpitConfig, Site},
+    serve::{KeeperConfig, Site},
 };
 use einmal_peer::random;
 use einmal_protocol::{
     seal::{SealingPrivateKey, SealingPublicKey},
     time::{DAY_MS, day_of},
-    wire::v1::Kem,
+    wire::v1::{Kem, Look},
 };
 
 use crate::world::World;
 
 struct Stage {
     world: World,
-    config: CockpitConfig,
+    config: KeeperConfig,
     site: Site,
     holds: Holds,
 }
@@ -37,7 +38,7 @@ impl Stage {
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         }
         let path = world.house.plan.config("cockpit");
-        let config = einmal::cockpit::read(&path).unwrap_or_else(|exit| panic!("{exit}"));
+        let config = einmal::cockpit::read_keeper(&path).unwrap_or_else(|exit| panic!("{exit}"));
         let site = Site::open(&config, &world.clock()).await.unwrap();
         let holds = Holds::open(&config.index(), LEDGER).await.unwrap();
         Self { world, config, site, holds }
@@ -134,5 +135,56 @@ async fn a_hold_is_listed_for_everybody_who_reads_the_ledger() {
         (listed.by.as_str(), listed.reason.as_str()),
         ("cockpit/datenschutzcockpit", "Az. 7 K 12/26")
     );
+    stage.world.house.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_officer_s_look_is_a_leaf_first_and_counts_name_nobody() {
+    let stage = Stage::start().await;
+    let client = stage.world.house.client().await.unwrap();
+    for _ in 0..11 {
+        client.ask(stage.world.ask("pay-data")).await.unwrap();
+    }
+    let keeper = &stage.world.house.cockpit.keeper;
+    while keeper.size().await.unwrap() < 12 {
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    let officer = Officer::open(&stage.config.index(), LEDGER).await.unwrap();
+    let files = stage.config.day_key_files();
+    let office = || Office {
+        channel: stage.site.channel.clone(),
+        ledger: &stage.site.ledger,
+        keeper: &stage.config.keeper,
+        archive: stage.site.trusted.as_ref(),
+        files: &files,
+        today: stage.today(),
+    };
+    let today = stage.today();
+    let look = |reason: &str| Look { from_day: today - 29, to_day: today, reason: reason.into() };
+    let before = stage.world.house.broker.broker.ledger.checkpoint().size();
+    let refused = officer.look(office(), look("two\nlines")).await;
+    assert!(matches!(refused, Err(LookError::Reason)));
+    let long = Look { from_day: today - 92, ..look("too long") };
+    assert!(matches!(officer.look(office(), long).await, Err(LookError::Days)));
+    assert_eq!(stage.world.house.broker.broker.ledger.checkpoint().size(), before);
+
+    let overview = officer.look(office(), look("Jahresbericht")).await.unwrap();
+    assert_eq!((overview.notice_index, overview.total), (before, Some(12)));
+    assert_eq!(overview.authorities[0].count, Some(12));
+    let json = serde_json::to_string(&overview).unwrap();
+    let town = &stage.world.house.plan.town;
+    let person = town.person(town.applicant).unwrap();
+    for secret in [&person.idnr, &person.birth_date, &person.birth_name] {
+        assert!(!json.contains(secret.as_str()), "{json}");
+    }
+    // Everybody who reads the ledger sees that it was looked at, and why.
+    while keeper.size().await.unwrap() <= before {
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    let desk = Desk::open(&stage.config.index(), LEDGER).await.unwrap();
+    let notices = desk.standing().await.unwrap().notices;
+    assert!(notices.iter().any(|notice| {
+        notice.index == before && notice.what == "look" && notice.reason == "Jahresbericht"
+    }));
     stage.world.house.stop().await;
 }

@@ -119,6 +119,15 @@ fn sample_configurations_decode() {
     toml::from_str::<einmal_broker::BrokerConfig>(&sample("broker.toml")).unwrap();
     toml::from_str::<einmal_adapter_kit::settings::AdapterConfig>(&sample("adapter.toml")).unwrap();
     toml::from_str::<einmal_cockpit::serve::CockpitConfig>(&sample("cockpit.toml")).unwrap();
+    let keeper = sample("cockpit-keeper.toml");
+    toml::from_str::<einmal_cockpit::serve::KeeperConfig>(&keeper).unwrap();
+    let pages = sample("cockpit-pages.toml");
+    toml::from_str::<einmal_cockpit::serve::PagesConfig>(&pages).unwrap();
+    // The pages' half names no key of the keeper.
+    for key in ["identity", "site_key", "day_keys"] {
+        let more = format!("{key} = \"x\"\n{pages}");
+        toml::from_str::<einmal_cockpit::serve::PagesConfig>(&more).unwrap_err();
+    }
     toml::from_str::<einmal::request::ClientConfig>(&sample("client.toml")).unwrap();
     let witness = toml::from_str::<einmal_witness::WitnessConfig>(&sample("witness.toml")).unwrap();
     einmal_protocol::note::LedgerKey::parse(&witness.logs[0].vkey).unwrap();

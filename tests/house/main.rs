@@ -21,6 +21,7 @@ mod deny;
 mod doctor;
 mod foreign;
 mod forgets;
+mod halves;
 mod hand_in;
 mod hearing;
 mod holds;

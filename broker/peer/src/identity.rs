@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: EUPL-1.2
 //! Who is at the other end: exactly one SPIFFE URI name in the certificate,
-//! `spiffe://<trust-domain>/{operator,broker,cockpit,auditor}/<id>` (SPIFFE X.509-SVID § 2).
+//! `spiffe://<trust-domain>/{operator,broker,cockpit,pages,auditor}/<id>` (SPIFFE X.509-SVID § 2).
 
 use std::fmt;
 
@@ -17,6 +17,8 @@ pub enum PeerRole {
     Broker,
     /// Keeps and shows access records.
     Cockpit,
+    /// Shows citizens what their cockpit keeps; opens nothing.
+    Pages,
     /// Reads bodies to check them.
     Auditor,
 }
@@ -28,6 +30,7 @@ impl PeerRole {
             Self::Operator => "operator",
             Self::Broker => "broker",
             Self::Cockpit => "cockpit",
+            Self::Pages => "pages",
             Self::Auditor => "auditor",
         }
     }
@@ -56,10 +59,16 @@ impl SpiffeId {
         else {
             return Err(IdentityError::Form);
         };
-        let role = [PeerRole::Operator, PeerRole::Broker, PeerRole::Cockpit, PeerRole::Auditor]
-            .into_iter()
-            .find(|known| known.as_str() == role)
-            .ok_or(IdentityError::Form)?;
+        let role = [
+            PeerRole::Operator,
+            PeerRole::Broker,
+            PeerRole::Cockpit,
+            PeerRole::Pages,
+            PeerRole::Auditor,
+        ]
+        .into_iter()
+        .find(|known| known.as_str() == role)
+        .ok_or(IdentityError::Form)?;
         if !is_id(trust_domain) || !is_id(id) {
             return Err(IdentityError::Form);
         }
@@ -97,7 +106,9 @@ pub enum IdentityError {
     #[error("the certificate must have exactly one URI name")]
     NotOne,
     /// Another form.
-    #[error("the name must be spiffe://<trust-domain>/<operator|broker|cockpit|auditor>/<id>")]
+    #[error(
+        "the name must be spiffe://<trust-domain>/<operator|broker|cockpit|pages|auditor>/<id>"
+    )]
     Form,
 }
 

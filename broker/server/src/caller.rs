@@ -45,6 +45,6 @@ pub fn may_read_bodies(caller: &SpiffeId, directory: &Directory, origin: &str) -
         PeerRole::Auditor => {
             directory.document().auditors.iter().any(|auditor| auditor.id == caller.id)
         }
-        PeerRole::Operator | PeerRole::Broker => false,
+        PeerRole::Operator | PeerRole::Broker | PeerRole::Pages => false,
     }
 }

@@ -176,46 +176,12 @@ impl Holds {
         Ok((slot, export))
     }
 
-    /// The leaf's position. Believed only against its proof, its body, and the keeper's own tree.
+    /// The leaf's position.
     async fn write_down(&self, office: &Office<'_>, hold: Hold) -> Result<u64, HoldError> {
-        let broken = |why: &'static str| HoldError::NotWritten(why);
-        let mut broker =
-            LedgerServiceClient::new(office.channel.clone()).max_decoding_message_size(READ_MAX);
         let request = RecordHoldRequest { hold: Some(hold.clone()) };
+        let mut broker = LedgerServiceClient::new(office.channel.clone());
         let answer = broker.record_hold(request).await.map_err(Box::new)?.into_inner();
-        let receipt: Receipt = answer.receipt.ok_or(broken("there is no receipt"))?;
-        let request = ReadEntriesRequest {
-            from_index: receipt.index,
-            count: 1,
-            reason: "the notice of a hold".to_owned(),
-        };
-        let mut entries = broker.read_entries(request).await.map_err(Box::new)?.into_inner();
-        let run = entries.message().await.map_err(Box::new)?;
-        let entry = run
-            .and_then(|run| run.entries.into_iter().next())
-            .filter(|entry| entry.index == receipt.index)
-            .ok_or(broken("the entry cannot be read"))?;
-        let leaf = Leaf::parse(&entry.leaf).map_err(|_| broken("the leaf cannot be read"))?;
-        let whole = leaf == Leaf::new(LeafKind::Notice, leaf.day, &entry.body);
-        let written = Body::decode(entry.body.as_slice()).ok().and_then(|body| match body.kind {
-            Some(body::Kind::Notice(NoticeBody {
-                what: Some(notice_body::What::Hold(written)),
-                by,
-                ..
-            })) => Some((written, by)),
-            _ => None,
-        });
-        let by = format!("cockpit/{}", office.keeper);
-        if !whole || written != Some((hold, by)) {
-            return Err(broken("the entry says something else"));
-        }
-        let proven = receipt::verify(&receipt, leaf, office.ledger, None)?;
-        let compared =
-            self.index.compare(proven.checkpoint(), u64::from(office.today) * DAY_MS).await?;
-        if compared == Compared::Forked {
-            return Err(broken("its checkpoint is not of the keeper's tree"));
-        }
-        Ok(proven.index())
+        prove(&self.index, office, answer.receipt, notice_body::What::Hold(hold)).await
     }
 
     /// All of them.
@@ -274,6 +240,47 @@ impl Holds {
         let plain = officer.open(SealKind::HeldRecord, &aad(&leaf, slot), &sealed)?;
         ExportedRecord::decode(plain.as_slice()).map_err(|_| HoldError::Seal(SealError::Form))
     }
+}
+
+/// The position of a notice that the broker says it has written. Believed only against its proof,
+/// its body, and the keeper's own tree.
+pub(super) async fn prove(
+    index: &Index,
+    office: &Office<'_>,
+    receipt: Option<Receipt>,
+    expected: notice_body::What,
+) -> Result<u64, HoldError> {
+    let broken = |why: &'static str| HoldError::NotWritten(why);
+    let mut broker =
+        LedgerServiceClient::new(office.channel.clone()).max_decoding_message_size(READ_MAX);
+    let receipt = receipt.ok_or(broken("there is no receipt"))?;
+    let request = ReadEntriesRequest {
+        from_index: receipt.index,
+        count: 1,
+        reason: "a notice of its own".to_owned(),
+    };
+    let mut entries = broker.read_entries(request).await.map_err(Box::new)?.into_inner();
+    let run = entries.message().await.map_err(Box::new)?;
+    let entry = run
+        .and_then(|run| run.entries.into_iter().next())
+        .filter(|entry| entry.index == receipt.index)
+        .ok_or(broken("the entry cannot be read"))?;
+    let leaf = Leaf::parse(&entry.leaf).map_err(|_| broken("the leaf cannot be read"))?;
+    let whole = leaf == Leaf::new(LeafKind::Notice, leaf.day, &entry.body);
+    let written = Body::decode(entry.body.as_slice()).ok().and_then(|body| match body.kind {
+        Some(body::Kind::Notice(NoticeBody { what: Some(written), by, .. })) => Some((written, by)),
+        _ => None,
+    });
+    let by = format!("cockpit/{}", office.keeper);
+    if !whole || written != Some((expected, by)) {
+        return Err(broken("the entry says something else"));
+    }
+    let proven = receipt::verify(&receipt, leaf, office.ledger, None)?;
+    let compared = index.compare(proven.checkpoint(), u64::from(office.today) * DAY_MS).await?;
+    if compared == Compared::Forked {
+        return Err(broken("its checkpoint is not of the keeper's tree"));
+    }
+    Ok(proven.index())
 }
 
 /// Binds the copy to its place.

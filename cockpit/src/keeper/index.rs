@@ -79,7 +79,7 @@ pub(super) fn number(row: &SqliteRow, column: &str) -> Result<u64, IndexError> {
     u64::try_from(number).map_err(|_| IndexError::Damaged("a number"))
 }
 
-fn day(row: &SqliteRow) -> Result<u32, IndexError> {
+pub(super) fn day(row: &SqliteRow) -> Result<u32, IndexError> {
     u32::try_from(number(row, "day")?).map_err(|_| IndexError::Damaged("a day"))
 }
 
@@ -103,6 +103,14 @@ impl Index {
             .pragma("secure_delete", "ON");
         let pool = SqlitePoolOptions::new().max_connections(4).connect_with(options).await?;
         sqlx::raw_sql(SCHEMA).execute(&pool).await?;
+        let old: i64 = sql("SELECT COUNT(*) AS found FROM pragma_table_info('records') \
+             WHERE name = 'facts'")
+        .fetch_one(&pool)
+        .await?
+        .try_get("found")?;
+        if old == 0 {
+            sql("ALTER TABLE records ADD COLUMN facts BLOB").execute(&pool).await?;
+        }
         sql("INSERT OR IGNORE INTO state VALUES (1, ?, 0, '', 0)")
             .bind(origin)
             .execute(&pool)
@@ -217,87 +225,6 @@ impl Index {
         Ok(())
     }
 
-    /// How many records these tags find.
-    pub(crate) async fn count(&self, tags: &[Tag]) -> Result<u64, IndexError> {
-        let mut query = sqlx::QueryBuilder::<Sqlite>::new(
-            "SELECT COUNT(DISTINCT leaf_index) AS found FROM records WHERE tag IN (",
-        );
-        push_tags(&mut query, tags);
-        number(&query.build().fetch_one(&self.pool).await?, "found")
-    }
-
-    /// The newest records that these tags find, before an entry, at most `limit`.
-    pub(crate) async fn find(
-        &self,
-        tags: &[Tag],
-        before: u64,
-        limit: u32,
-    ) -> Result<Vec<Found>, IndexError> {
-        let mut query = sqlx::QueryBuilder::<Sqlite>::new(
-            "SELECT r.leaf_index AS leaf_index, MAX(r.slot) AS slot, r.day AS day, \
-             r.sealed AS sealed, b.body AS body FROM records r JOIN bodies b \
-             ON b.leaf_index = r.leaf_index WHERE r.leaf_index < ",
-        );
-        query.push_bind(int(before)).push(" AND r.tag IN (");
-        push_tags(&mut query, tags);
-        query.push(" GROUP BY r.leaf_index ORDER BY r.leaf_index DESC LIMIT ");
-        query.push_bind(i64::from(limit));
-        let mut found = Vec::new();
-        for row in query.build().fetch_all(&self.pool).await? {
-            found.push(self.found(&row).await?);
-        }
-        Ok(found)
-    }
-
-    /// The records of one entry, whoever they are about.
-    pub(super) async fn records_of(&self, index: u64) -> Result<Vec<Found>, IndexError> {
-        let rows = sql("SELECT r.leaf_index AS leaf_index, r.slot AS slot, r.day AS day, \
-             r.sealed AS sealed, b.body AS body FROM records r JOIN bodies b \
-             ON b.leaf_index = r.leaf_index WHERE r.leaf_index = ? ORDER BY r.slot")
-        .bind(int(index))
-        .fetch_all(&self.pool)
-        .await?;
-        let mut found = Vec::new();
-        for row in rows {
-            found.push(self.found(&row).await?);
-        }
-        Ok(found)
-    }
-
-    async fn found(&self, row: &SqliteRow) -> Result<Found, IndexError> {
-        let index = number(row, "leaf_index")?;
-        let body: Option<Vec<u8>> = row.try_get("body")?;
-        Ok(Found {
-            index,
-            slot: row.try_get("slot")?,
-            day: day(row)?,
-            sealed: row.try_get("sealed")?,
-            body: body.ok_or(IndexError::Damaged("a body"))?,
-            uses: self.uses(index).await?,
-            retried: self.retried(index).await?,
-        })
-    }
-
-    async fn uses(&self, exchange: u64) -> Result<Vec<(u64, Vec<u8>)>, IndexError> {
-        sql("SELECT leaf_index, sealed FROM uses WHERE exchange_index = ? ORDER BY leaf_index \
-             LIMIT 16")
-        .bind(int(exchange))
-        .fetch_all(&self.pool)
-        .await?
-        .iter()
-        .map(|row| Ok((number(row, "leaf_index")?, row.try_get("sealed")?)))
-        .collect()
-    }
-
-    async fn retried(&self, index: u64) -> Result<bool, IndexError> {
-        let later = sql("SELECT 1 FROM requests a JOIN requests b ON b.authority = a.authority \
-             AND b.retry_of = a.id WHERE a.leaf_index = ? LIMIT 1")
-        .bind(int(index))
-        .fetch_optional(&self.pool)
-        .await?;
-        Ok(later.is_some())
-    }
-
     /// Notes an alarm. Equal texts are counted, not repeated.
     pub(crate) async fn alarm(&self, text: &str, index: Option<u64>) -> Result<(), IndexError> {
         let mut tx = self.pool.begin().await?;
@@ -355,14 +282,16 @@ async fn append_one(
         .execute(&mut **tx)
         .await?;
     for row in &opened.rows {
-        sql("INSERT INTO records VALUES (?, ?, ?, ?, ?)")
-            .bind(int(entry.index))
-            .bind(row.slot)
-            .bind(i64::from(entry.leaf.day))
-            .bind(row.tag.map(|tag| tag.to_vec()))
-            .bind(row.sealed.clone())
-            .execute(&mut **tx)
-            .await?;
+        sql("INSERT INTO records (leaf_index, slot, day, tag, facts, sealed) \
+             VALUES (?, ?, ?, ?, ?, ?)")
+        .bind(int(entry.index))
+        .bind(row.slot)
+        .bind(i64::from(entry.leaf.day))
+        .bind(row.tag.map(|tag| tag.to_vec()))
+        .bind(row.facts.clone())
+        .bind(row.sealed.clone())
+        .execute(&mut **tx)
+        .await?;
     }
     if let Some(noticed) = &opened.noticed {
         noticed.append(tx, entry).await?;

@@ -11,11 +11,17 @@ mod day_files;
 pub mod days;
 pub mod desk;
 mod exported;
+mod facts;
+pub mod fill;
 pub mod forget;
 pub mod hold;
 mod index;
+mod list;
 mod notice;
+pub mod officer;
 mod open;
+mod pages_door;
+mod search;
 mod service;
 mod subject;
 pub mod tail;
@@ -45,11 +51,14 @@ pub use forget::{Due, ForgetError, Forgetting};
 pub use hold::{Held, HoldError, Holds};
 pub use index::IndexError;
 pub use notice::Notice;
-pub use service::{connect_in_process, service};
+pub use pages_door::{PagesDoor, answer_pages};
+pub use service::{client, connect_in_process, service};
 pub use tail::{Entry, Intake, IntakeError, Taken};
 
 use einmal_peer::Clock;
 use index::Index;
+
+use crate::login::Logins;
 
 /// For how many days records are kept, as the current rules say. All clones are one.
 #[derive(Clone, Debug)]
@@ -115,6 +124,8 @@ pub struct KeeperSettings {
     pub ledger: LedgerKey,
     /// For how many days the rules say that records are kept.
     pub retention_days: u32,
+    /// Whose logins count.
+    pub logins: Logins,
 }
 
 /// The keeper. Cheap to clone; all clones are one.
@@ -127,6 +138,7 @@ pub struct Keeper {
     archive: Arc<dyn Archive>,
     retention: Retention,
     forgetting: Forgetting,
+    logins: Logins,
     clock: Clock,
 }
 
@@ -142,7 +154,7 @@ impl Keeper {
         archive: Arc<dyn Archive>,
         clock: Clock,
     ) -> Result<Self, KeeperError> {
-        let KeeperSettings { participant, identity, files, index, ledger, retention_days } =
+        let KeeperSettings { participant, identity, files, index, ledger, retention_days, logins } =
             settings;
         let mut forgetting =
             Forgetting::beside(&index, ledger.name(), files.clone(), clock.clone()).await?;
@@ -158,6 +170,7 @@ impl Keeper {
             archive,
             retention: Retention(Arc::new(AtomicU32::new(retention_days))),
             forgetting,
+            logins,
             clock,
         })
     }

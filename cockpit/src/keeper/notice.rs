@@ -28,7 +28,7 @@ pub(crate) struct Noticed {
 pub struct Notice {
     /// Position in the ledger.
     pub index: u64,
-    /// "forgot", "read" or "hold".
+    /// "forgot", "read", "hold" or "look".
     pub what: String,
     /// Who: "auditor/<id>", "broker/<id>", "cockpit/<id>" or "operator".
     pub by: String,
@@ -74,6 +74,10 @@ impl Noticed {
                 (notice.from_index, notice.to_index) = (hold.index, hold.index.saturating_add(1));
                 notice.reason = clean(&hold.reason);
                 "hold"
+            }
+            What::Look(look) => {
+                notice.reason = clean(&look.reason);
+                "look"
             }
         };
         notice.what = what.to_owned();

@@ -16,7 +16,7 @@ use einmal_protocol::{
     seal::{Aad, SealKind, recipient_of},
     time::day_of,
     wire::{
-        cockpit::v1::{ExportedRecord, Record},
+        cockpit::v1::{ExportedRecord, Record, RecordResult},
         v1::{
             AccessRecord, AskedRecord, Envelope, ExchangeBody, NoticeBody, RefusalBody,
             RegisterRefusal, Subject, SubjectRole, UseBody, UseRecord, UseReport, body,
@@ -30,6 +30,7 @@ use super::{
     Participants,
     body::Checked,
     days::{DayKey, DayKeyError, KeyRing, Tag},
+    facts::{Facts, result_of},
     notice::Noticed,
     subject,
 };
@@ -45,6 +46,8 @@ pub(crate) struct Row {
     pub(crate) slot: i64,
     /// Nothing where the record names nobody whole enough to be found.
     pub(crate) tag: Option<Tag>,
+    /// Sealed.
+    pub(crate) facts: Vec<u8>,
     pub(crate) sealed: Vec<u8>,
 }
 
@@ -99,6 +102,7 @@ pub(crate) struct Opener<'a> {
 /// A record before it is sealed for the index.
 struct Draft {
     slot: i64,
+    result: RecordResult,
     subject: Subject,
     plain: Zeroizing<Vec<u8>>,
 }
@@ -324,7 +328,8 @@ impl Opener<'_> {
                 findings.insert(Finding::BeyondPermit);
             }
             let subject = access.subject.clone().unwrap_or_default();
-            opened.push((access, Draft { slot: i64::from(number), subject, plain }));
+            let result = result_of(access.outcome());
+            opened.push((access, Draft { slot: i64::from(number), result, subject, plain }));
         }
         opened
     }
@@ -357,7 +362,9 @@ impl Opener<'_> {
         let mut drafts: Vec<Draft> = records.into_iter().map(|(_, draft)| draft).collect();
         if let Some(subject) = asked.and_then(|asked| asked.subject) {
             let plain = Zeroizing::new(Vec::new());
-            drafts.push(Draft { slot: ASKED_SLOT, subject, plain });
+            let refused = !refusal_reason.is_empty();
+            let result = if refused { RecordResult::Refused } else { RecordResult::Unspecified };
+            drafts.push(Draft { slot: ASKED_SLOT, result, subject, plain });
         }
         let mut rows: Vec<Row> = Vec::new();
         match self.ring.day(entry.leaf.day) {
@@ -378,7 +385,16 @@ impl Opener<'_> {
                         findings: findings.iter().map(ToString::to_string).collect(),
                         ..Record::default()
                     };
-                    rows.push(seal_row(entry, &day, record, draft, tag)?);
+                    let facts = Facts {
+                        authority: request.authority.clone(),
+                        register: request.register.clone(),
+                        purpose: request.purpose.clone(),
+                        at_ms,
+                        result: draft.result.into(),
+                    };
+                    let place = (entry.index, entry.leaf.day, draft.slot);
+                    let facts = facts.seal(&day, place)?;
+                    rows.push(seal_row(entry, &day, record, draft, (tag, facts))?);
                 }
             }
         }
@@ -397,7 +413,7 @@ fn seal_row(
     day: &DayKey,
     record: Record,
     draft: Draft,
-    tag: Option<Tag>,
+    (tag, facts): (Option<Tag>, Vec<u8>),
 ) -> Result<Row, DayKeyError> {
     let mut stored = ExportedRecord {
         record: Some(record),
@@ -408,7 +424,7 @@ fn seal_row(
     let bytes = Zeroizing::new(stored.encode_to_vec());
     zeroize::Zeroize::zeroize(&mut stored.plain_record);
     let sealed = day.reseal(&row_aad(entry.index, entry.leaf.day, draft.slot), &bytes)?;
-    Ok(Row { slot: draft.slot, tag, sealed })
+    Ok(Row { slot: draft.slot, tag, facts, sealed })
 }
 
 /// The authority's word against the register's.

@@ -1,7 +1,7 @@
 -- SPDX-License-Identifier: EUPL-1.2
 -- The keeper's index. Nothing here names a person: tags are HMACs under a key of their day, and
 -- what was opened is sealed again under another key of that day.
-PRAGMA user_version = 1;
+PRAGMA user_version = 2;
 
 -- One row: the ledger that is followed, how far it is verified, and the checkpoint that says so.
 CREATE TABLE IF NOT EXISTS state (
@@ -38,12 +38,14 @@ CREATE TABLE IF NOT EXISTS bodies (
 
 CREATE INDEX IF NOT EXISTS bodies_by_day ON bodies (day) WHERE body IS NOT NULL;
 
--- One record of one person. Slot -1 stands on the authority's own record.
+-- One record of one person. Slot -1 stands on the authority's own record. Facts are what lists are
+-- filtered by, sealed; before the long column, so that the rest of the row is not read for them.
 CREATE TABLE IF NOT EXISTS records (
     leaf_index INTEGER NOT NULL,
     slot INTEGER NOT NULL,
     day INTEGER NOT NULL,
     tag BLOB,
+    facts BLOB,
     sealed BLOB NOT NULL,
     PRIMARY KEY (leaf_index, slot)
 ) STRICT, WITHOUT ROWID;

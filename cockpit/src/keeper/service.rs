@@ -7,7 +7,8 @@ use einmal_protocol::{
     wire::{
         cockpit::v1::{
             ExportRecordRequest, ExportRecordResponse, Fork, GetStatusRequest, GetStatusResponse,
-            ListRecordsRequest, ListRecordsResponse,
+            ListRecordsRequest, ListRecordsResponse, LoginProof, SummarizeRecordsRequest,
+            SummarizeRecordsResponse,
             keeper_service_client::KeeperServiceClient,
             keeper_service_server::{KeeperService, KeeperServiceServer},
         },
@@ -28,16 +29,19 @@ use super::{
     index::Found,
     subject,
 };
+use crate::login::{LoginError, ProofError};
 
-const PAGE_DEFAULT: u32 = 50;
-const PAGE_MAX: u32 = 200;
 /// An export with rules and directory of a whole state.
 const MESSAGE_MAX: usize = 64 * 1024 * 1024;
+/// A question is a person, an id token and a few words.
+const QUESTION_MAX: usize = 64 * 1024;
 const PIPE: usize = 256 * 1024;
 
 /// The keeper as a gRPC service.
 pub fn service(keeper: Keeper) -> KeeperServiceServer<Keeper> {
-    KeeperServiceServer::new(keeper).max_encoding_message_size(MESSAGE_MAX)
+    KeeperServiceServer::new(keeper)
+        .max_decoding_message_size(QUESTION_MAX)
+        .max_encoding_message_size(MESSAGE_MAX)
 }
 
 /// A client of a keeper in the same process, over a pipe in memory. Pages know nothing else of
@@ -61,15 +65,23 @@ pub fn connect_in_process(keeper: Keeper) -> KeeperServiceClient<Channel> {
             Ok::<_, std::io::Error>(TokioIo::new(ours))
         }
     });
-    let channel = Endpoint::from_static("http://keeper").connect_with_connector_lazy(connector);
+    client(Endpoint::from_static("http://keeper").connect_with_connector_lazy(connector))
+}
+
+/// A client of a keeper at the other end of a channel.
+pub fn client(channel: Channel) -> KeeperServiceClient<Channel> {
     KeeperServiceClient::new(channel).max_decoding_message_size(MESSAGE_MAX)
 }
 
 impl Keeper {
     /// The tags of a person on all days that can still be opened. Birth identities that two logins
     /// share lead nowhere.
-    async fn tags(&self, subject: Option<&Subject>) -> Result<Vec<Tag>, Status> {
-        let subject = subject.ok_or_else(|| Status::invalid_argument("`subject` is missing"))?;
+    pub(super) async fn tags(
+        &self,
+        named: Option<Subject>,
+        login: Option<LoginProof>,
+    ) -> Result<Vec<Tag>, Status> {
+        let subject = &self.logins.person(named, login).await?;
         let forms = subject::forms_of_person(subject);
         if forms.number.is_none() && forms.birth.is_none() {
             return Err(Status::invalid_argument(
@@ -90,7 +102,7 @@ impl Keeper {
         Ok(tags)
     }
 
-    fn open_found(&self, found: Found) -> Result<Opened, Status> {
+    pub(super) fn open_found(&self, found: Found) -> Result<Opened, Status> {
         let damaged = || Status::data_loss("a record in the keeper's index does not open");
         let key = self.ring.day(found.day).ok_or_else(damaged)?;
         exported::open(&key, found).ok_or_else(damaged)
@@ -103,32 +115,14 @@ impl KeeperService for Keeper {
         &self,
         request: Request<ListRecordsRequest>,
     ) -> Result<Response<ListRecordsResponse>, Status> {
-        let request = request.into_inner();
-        let size = match request.page_size {
-            0 => PAGE_DEFAULT,
-            size @ 1..=PAGE_MAX => size,
-            _ => return Err(Status::invalid_argument("`page_size` is at most 200")),
-        };
-        let before = match request.page_token.as_str() {
-            "" => i64::MAX.unsigned_abs(),
-            token => token
-                .parse()
-                .map_err(|_| Status::invalid_argument("`page_token` is not from an answer"))?,
-        };
-        let tags = self.tags(request.subject.as_ref()).await?;
-        let mut found = self.index.find(&tags, before, size + 1).await?;
-        let more = found.len() > size as usize;
-        found.truncate(size as usize);
-        let last = found.last().map(|found| found.index.to_string());
-        let records = found
-            .into_iter()
-            .map(|found| self.open_found(found).map(|opened| opened.record))
-            .collect::<Result<_, _>>()?;
-        Ok(Response::new(ListRecordsResponse {
-            records,
-            next_page_token: last.filter(|_| more).unwrap_or_default(),
-            total: self.index.count(&tags).await?,
-        }))
+        Ok(Response::new(self.list(request.into_inner()).await?))
+    }
+
+    async fn summarize_records(
+        &self,
+        request: Request<SummarizeRecordsRequest>,
+    ) -> Result<Response<SummarizeRecordsResponse>, Status> {
+        Ok(Response::new(self.summarize(request.into_inner()).await?))
     }
 
     async fn export_record(
@@ -136,12 +130,11 @@ impl KeeperService for Keeper {
         request: Request<ExportRecordRequest>,
     ) -> Result<Response<ExportRecordResponse>, Status> {
         let request = request.into_inner();
-        let tags = self.tags(request.subject.as_ref()).await?;
-        let before = request.index.saturating_add(1);
-        let found = self.index.find(&tags, before, 1).await?.pop();
-        let found = found
-            .filter(|found| found.index == request.index)
-            .ok_or_else(|| Status::not_found("this person has no such record"))?;
+        let tags = self.tags(request.subject, request.login).await?;
+        let mut places = self.index.places(&tags).await?;
+        places.retain(|place| place.index == request.index);
+        let found = self.index.load(&places).await?.pop();
+        let found = found.ok_or_else(|| Status::not_found("this person has no such record"))?;
         let opened = self.open_found(found)?;
         let record = exported::export(&self.index, self.archive.as_ref(), opened).await?;
         Ok(Response::new(ExportRecordResponse { record: Some(record) }))
@@ -173,6 +166,18 @@ impl From<IndexError> for Status {
     fn from(error: IndexError) -> Self {
         tracing::error!(%error, "the keeper's index failed");
         Self::unavailable("the keeper's index cannot be read at the moment")
+    }
+}
+
+impl From<ProofError> for Status {
+    fn from(error: ProofError) -> Self {
+        match error {
+            ProofError::Form | ProofError::Nobody => Self::invalid_argument(error.to_string()),
+            ProofError::Login(
+                LoginError::Away | LoginError::Http(_) | LoginError::Answer | LoginError::Busy,
+            ) => Self::unavailable(error.to_string()),
+            _ => Self::unauthenticated(error.to_string()),
+        }
     }
 }
 

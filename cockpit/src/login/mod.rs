@@ -5,9 +5,11 @@
 pub mod demo_provider;
 pub mod keys;
 pub mod oidc;
+pub mod proof;
 pub mod provider;
 
 pub use demo_provider::{DemoPerson, DemoProvider, DemoProviderError};
+pub use proof::{Login, LoginProof, LoginSecret, Logins, OidcProof, ProofError};
 pub use provider::{LoginConfig, LoginError, LoginSetupError, Provider};
 
 /// Where the provider sends people back to.
@@ -17,8 +19,8 @@ pub const RETURN_PATH: &str = "/anmelden/zurueck";
 pub struct Attempt {
     /// Comes back beside the code: the answer belongs to this browser.
     pub state: String,
-    /// Comes back in the token: the token belongs to this attempt.
-    pub nonce: String,
+    /// What its nonce is made of, which comes back in the token: the token belongs to this attempt.
+    pub secret: LoginSecret,
     /// Proves to the provider that who began the attempt ends it (RFC 7636).
     pub verifier: String,
 }

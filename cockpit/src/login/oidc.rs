@@ -13,12 +13,14 @@ use serde_json::{Map, Value};
 
 use super::keys::{Algorithm, KeySet};
 
-/// A token is at most this long.
-pub const TOKEN_MAX: usize = 32 * 1024;
+/// A token is at most this long. A session keeps it.
+pub const TOKEN_MAX: usize = 8 * 1024;
 /// Clocks may differ by this much.
 const LEEWAY_S: u64 = 60;
-/// A token is used right after it was made.
+/// A token begins a session right after it was made.
 const AGE_MAX_S: u64 = 600;
+/// And proves the login for as long as a session can last that then began.
+pub const PROOF_LIFE_S: u64 = AGE_MAX_S + 60 * 60;
 /// Names and places are at most this long.
 const TEXT_MAX: usize = 200;
 
@@ -64,6 +66,15 @@ pub struct Expected {
     pub claims: ClaimNames,
 }
 
+/// What a token is shown for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shown {
+    /// To begin a session.
+    ToLogIn,
+    /// In a session that it began: its own `exp` bounded that, [`PROOF_LIFE_S`] bounds this.
+    InSession,
+}
+
 #[derive(Deserialize)]
 struct Header {
     alg: String,
@@ -80,7 +91,7 @@ pub fn verify(
     keys: &KeySet,
     expected: &Expected,
     nonce: &str,
-    now_ms: u64,
+    (shown, now_ms): (Shown, u64),
 ) -> Result<Subject, TokenError> {
     let claims = signed(token, keys)?;
     let text = |name: &str| claims.get(name).and_then(Value::as_str);
@@ -88,7 +99,7 @@ pub fn verify(
         return Err(TokenError::Issuer);
     }
     audience(&claims, &expected.client_id)?;
-    times(&claims, now_ms / 1000)?;
+    times(&claims, shown, now_ms / 1000)?;
     // Digests are compared, so that the time it takes says nothing about the nonce.
     let said = text("nonce").ok_or(TokenError::Nonce)?;
     if Digest::of(said.as_bytes()) != Digest::of(nonce.as_bytes()) {
@@ -137,7 +148,7 @@ fn audience(claims: &Map<String, Value>, client_id: &str) -> Result<(), TokenErr
     if named && presenter { Ok(()) } else { Err(TokenError::Audience) }
 }
 
-fn times(claims: &Map<String, Value>, now: u64) -> Result<(), TokenError> {
+fn times(claims: &Map<String, Value>, shown: Shown, now: u64) -> Result<(), TokenError> {
     let second = |name: &str| match claims.get(name) {
         None => Ok(None),
         // Providers may write a fraction; whole seconds are enough.
@@ -148,10 +159,15 @@ fn times(claims: &Map<String, Value>, now: u64) -> Result<(), TokenError> {
             .ok_or(TokenError::Form),
     };
     let required = |name| second(name).and_then(|at| at.ok_or(TokenError::Form));
-    if required("exp")?.saturating_add(LEEWAY_S) <= now {
-        return Err(TokenError::Expired);
-    }
-    let is_old = |at: u64| at.saturating_add(AGE_MAX_S + LEEWAY_S) <= now;
+    let expires = required("exp")?;
+    let age_max = match shown {
+        Shown::ToLogIn if expires.saturating_add(LEEWAY_S) <= now => {
+            return Err(TokenError::Expired);
+        }
+        Shown::ToLogIn => AGE_MAX_S,
+        Shown::InSession => PROOF_LIFE_S,
+    };
+    let is_old = |at: u64| at.saturating_add(age_max + LEEWAY_S) <= now;
     let is_ahead = |at: u64| at > now.saturating_add(LEEWAY_S);
     let issued = required("iat")?;
     if is_old(issued) || second("auth_time")?.is_some_and(is_old) {

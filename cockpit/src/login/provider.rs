@@ -30,7 +30,8 @@ use zeroize::Zeroizing;
 use super::{
     Attempt, RETURN_PATH, encode,
     keys::KeySet,
-    oidc::{self, ClaimNames, Expected, TOKEN_MAX, TokenError},
+    oidc::{self, ClaimNames, Expected, Shown, TOKEN_MAX, TokenError},
+    proof::{Login, LoginProof, OidcProof},
 };
 
 /// Documents of the provider are at most this long.
@@ -197,7 +198,7 @@ impl Provider {
             ("redirect_uri", &self.redirect_uri()),
             ("scope", &self.scope),
             ("state", &attempt.state),
-            ("nonce", &attempt.nonce),
+            ("nonce", &attempt.secret.nonce()),
             ("code_challenge", &challenge),
             ("code_challenge_method", "S256"),
             ("acr_values", &self.expected.acr.join(" ")),
@@ -208,26 +209,40 @@ impl Provider {
         Ok(join(&known.metadata.authorization_endpoint, &query))
     }
 
-    /// Gets the token for a code and says whom it names.
+    /// Gets the token for a code: whom it names, and the token as a proof of it.
     ///
     /// # Errors
     /// Where there are too many at once, the provider refuses, or the token is not good.
-    pub async fn finish(&self, attempt: &Attempt, code: &str) -> Result<Subject, LoginError> {
+    pub async fn finish(&self, attempt: &Attempt, code: &str) -> Result<Login, LoginError> {
         if !self.pace.admits(self.clock.now_ms()) {
             return Err(LoginError::Busy);
         }
         let _place = self.places.try_acquire().map_err(|_| LoginError::Busy)?;
         let known = self.known(None).await?;
-        let token = self.exchange(&known, attempt, code).await?;
-        let check = |keys: &KeySet| {
-            oidc::verify(&token, keys, &self.expected, &attempt.nonce, self.clock.now_ms())
-        };
-        let subject = match check(&known.keys) {
+        let id_token = self.exchange(&known, attempt, code).await?;
+        let proof = OidcProof { id_token, secret: attempt.secret.clone() };
+        let person = self.verified(&proof, Shown::ToLogIn).await?;
+        Ok(Login { person, proof: LoginProof::Oidc(proof) })
+    }
+
+    /// Whom the proof of a session names, verified anew.
+    ///
+    /// # Errors
+    /// Where the token is not good, or the provider's keys cannot be had.
+    pub async fn proven(&self, proof: &OidcProof) -> Result<Subject, LoginError> {
+        self.verified(proof, Shown::InSession).await
+    }
+
+    async fn verified(&self, proof: &OidcProof, shown: Shown) -> Result<Subject, LoginError> {
+        let known = self.known(None).await?;
+        let (nonce, at) = (proof.secret.nonce(), (shown, self.clock.now_ms()));
+        let check = |keys: &KeySet| oidc::verify(&proof.id_token, keys, &self.expected, &nonce, at);
+        let person = match check(&known.keys) {
             // It may have changed its keys.
             Err(TokenError::NoKey) => check(&self.known(Some(known.at_ms)).await?.keys),
             checked => checked,
         };
-        Ok(subject?)
+        Ok(person?)
     }
 
     /// Where the browser may go to log out from the provider, too. Names nobody.

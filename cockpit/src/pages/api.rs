@@ -10,10 +10,12 @@ use axum::{
 use serde::{Deserialize, Serialize};
 
 use super::{
+    PAGE_SIZE,
     answers::Trouble,
+    find::{Filter, ask_list},
     proof::ProofView,
     records::RecordView,
-    routes::{Shared, Visitor, ask_list, look_up},
+    routes::{Shared, Visitor, look_up},
 };
 
 #[derive(Deserialize)]
@@ -64,7 +66,8 @@ pub(crate) async fn list(
     Query(query): Query<ListQuery>,
 ) -> Response {
     let Some(person) = v.person else { return not_logged_in() };
-    let answer = match ask_list(&app, person, &query.page_token).await {
+    let every = Filter::default().for_keeper();
+    let answer = match ask_list(&app, &person, every, (PAGE_SIZE, &query.page_token)).await {
         Ok(answer) => answer,
         Err(error) => return failed(error),
     };

@@ -8,7 +8,6 @@ use axum::{
     extract::{Path, State},
     response::Response,
 };
-use einmal_protocol::wire::v1::Subject;
 
 use super::{
     answers::{Trouble, page, trouble},
@@ -20,6 +19,7 @@ use super::{
     when::{Wall, plain_date},
     words::Lang,
 };
+use crate::login::Login;
 
 /// What a letter is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -129,7 +129,7 @@ fn write(
     to: &str,
     record: &RecordView,
     proof: &ProofView,
-    person: &Subject,
+    person: &Login,
     today: &str,
 ) -> String {
     let RecordView { authority, register, evidence_type, purpose, .. } = record;
@@ -186,8 +186,8 @@ fn write(
     facts.retain(|(_, value)| !value.is_empty());
     let facts: Vec<String> =
         facts.into_iter().map(|(name, value)| format!("{name}: {value}")).collect();
-    let name = format!("{} {}", person.given_names, person.birth_name);
-    let (name, born) = (name.trim(), plain_date(&person.birth_date));
+    let name = format!("{} {}", person.person.given_names, person.person.birth_name);
+    let (name, born) = (name.trim(), plain_date(&person.person.birth_date));
     let name = if name.is_empty() { "[Ihr Name]" } else { name };
     let born = if born.is_empty() { String::new() } else { format!(", geboren am {born}") };
     format!(

@@ -17,7 +17,7 @@ use super::{
     session::Cookie,
     visit::{Jar, Visit},
 };
-use crate::login::{LoginError, oidc::TokenError};
+use crate::login::{LoginError, LoginProof, oidc::TokenError};
 
 #[derive(Template)]
 #[template(path = "login.html")]
@@ -96,11 +96,14 @@ pub(crate) async fn arrive(
         Some(attempt) => {
             let code = Zeroizing::new(back.code);
             match app.pages.login.finish(&attempt, &code).await {
-                Ok(person) => {
+                Ok(mut login) => {
+                    if app.pages.demo {
+                        login.proof = LoginProof::Demo;
+                    }
                     if let Some(old) = &v.cookie {
                         app.sessions.end(old);
                     }
-                    match app.sessions.begin(&person, app.pages.clock.now_ms()) {
+                    match app.sessions.begin(&login, app.pages.clock.now_ms()) {
                         Some(cookie) => {
                             // Not a redirect: a browser that comes from another site would not
                             // send the strict cookie along with it.

@@ -43,7 +43,7 @@ pub use vocabulary::{Participation, Vocabulary};
 pub use words::Lang;
 
 pub(crate) use answers::style;
-pub(crate) use when::plain_date;
+pub(crate) use when::{Wall, plain_date};
 
 use einmal_peer::Clock;
 use proof::Newest;

@@ -7,9 +7,11 @@ use std::collections::BTreeSet;
 use askama::Template;
 use axum::{extract::State, response::Response};
 
+use einmal_protocol::time::{day_to_iso, parse_day};
+
 use super::{
     answers::{page, trouble},
-    find::everything,
+    find::{Filter, everything},
     records::{Ending, RecordView},
     routes::{Shared, ask_status},
     visit::{LoggedIn, Visit},
@@ -53,7 +55,7 @@ pub(crate) struct Bar {
 
 pub(crate) async fn overview(State(app): Shared, LoggedIn { v, person }: LoggedIn) -> Response {
     let teller = app.teller(v.lang);
-    let (mut all, total) = match everything(&app, &person, teller).await {
+    let (mut all, total) = match everything(&app, &person, &Filter::default(), teller).await {
         Ok(all) => all,
         Err(error) => return trouble(&v, error),
     };
@@ -156,7 +158,8 @@ fn bars(all: &[RecordView], now: u32, lang: Lang) -> Vec<Bar> {
             let (short, year) = Wall::short_month(number, lang);
             // Something that happened is to be seen, however small beside the most.
             let height = if count == 0 { 0 } else { (count * HEIGHT / most).max(4) };
-            let (y, m) = (number / 12, number % 12 + 1);
+            let first_of = |number: u32| format!("{:04}-{:02}-01", number / 12, number % 12 + 1);
+            let last = parse_day(&first_of(number + 1)).map_or(0, |day| day - 1);
             Bar {
                 name: Wall::long_month(number, lang),
                 label: match at % 6 {
@@ -167,8 +170,8 @@ fn bars(all: &[RecordView], now: u32, lang: Lang) -> Vec<Bar> {
                 x: at * STEP,
                 y: HEIGHT + 20 - height,
                 height,
-                from: format!("{y:04}-{m:02}-01"),
-                to: format!("{y:04}-{m:02}-31"),
+                from: first_of(number),
+                to: day_to_iso(last),
             }
         })
         .collect()

@@ -151,7 +151,7 @@ impl Teller<'_> {
         Some(view)
     }
 
-    fn named(&self, id: &str, texts: Option<Texts>) -> Named {
+    pub(crate) fn named(&self, id: &str, texts: Option<Texts>) -> Named {
         let name = texts.map(|texts| self.lang.pick(texts.de, texts.en, texts.de_leicht));
         plain_name(id, name)
     }
@@ -234,7 +234,7 @@ impl Teller<'_> {
     }
 
     /// The result in a word or two, for the list.
-    fn result_short(&self, result: Ending) -> &'static str {
+    pub(crate) fn result_short(&self, result: Ending) -> &'static str {
         match result {
             Ending::Found => self.lang.pick("Übermittelt", "Passed on", "Daten bekommen"),
             Ending::NothingFound => {
@@ -381,7 +381,8 @@ impl Teller<'_> {
     }
 }
 
-fn plain_name(id: &str, name: Option<String>) -> Named {
+/// A name, or the id where there is none.
+pub(crate) fn plain_name(id: &str, name: Option<String>) -> Named {
     Named { id: id.to_owned(), name: name.unwrap_or_else(|| id.to_owned()) }
 }
 

@@ -9,16 +9,12 @@ use axum::{
     extract::{Path, Query, State},
     response::Response,
 };
-use einmal_protocol::wire::{
-    cockpit::v1::{
-        ExportRecordRequest, ExportedRecord, GetStatusRequest, GetStatusResponse,
-        ListRecordsRequest, ListRecordsResponse,
-    },
-    v1::Subject,
+use einmal_protocol::wire::cockpit::v1::{
+    ExportRecordRequest, ExportedRecord, GetStatusRequest, GetStatusResponse,
 };
 
 use super::{
-    App, PAGE_SIZE,
+    App,
     answers::{Trouble, page, trouble},
     find::{Filter, Found, find},
     proof::{ProofState, ProofView, by_hand as by_hand_of, prove},
@@ -28,6 +24,7 @@ use super::{
     when::Wall,
     words::Lang,
 };
+use crate::login::Login;
 
 #[derive(Template)]
 #[template(path = "start.html")]
@@ -148,7 +145,7 @@ fn count(found: &Found, narrowed: bool, lang: Lang) -> String {
 /// A person's record in words, with its proof checked, and as the keeper gave it.
 pub(crate) async fn look_up(
     app: &App,
-    person: &Subject,
+    person: &Login,
     index: &str,
     teller: Teller<'_>,
 ) -> Result<(RecordView, ProofView, ExportedRecord), Trouble> {
@@ -217,27 +214,15 @@ pub(crate) async fn status(State(app): Shared, Extension(v): Visitor) -> Respons
     }
 }
 
-/// A page of a person's records. A page token that is none is the first page.
-pub(crate) async fn ask_list(
-    app: &App,
-    person: Subject,
-    token: &str,
-) -> Result<ListRecordsResponse, Trouble> {
-    let number =
-        !token.is_empty() && token.len() <= 20 && token.bytes().all(|b| b.is_ascii_digit());
-    let page_token = if number { token.to_owned() } else { String::new() };
-    let request = ListRecordsRequest { subject: Some(person), page_size: PAGE_SIZE, page_token };
-    Ok(app.pages.keeper.clone().list_records(request).await?.into_inner())
-}
-
 /// One record of a person with its proofs.
 pub(crate) async fn ask_export(
     app: &App,
-    person: Subject,
+    person: Login,
     index: &str,
 ) -> Result<ExportedRecord, Trouble> {
     let index = index.parse().map_err(|_| Trouble::NotFound)?;
-    let request = ExportRecordRequest { subject: Some(person), index };
+    let login = Some((&person.proof).into());
+    let request = ExportRecordRequest { subject: Some(person.person), index, login };
     let answer = app.pages.keeper.clone().export_record(request).await?.into_inner();
     answer.record.ok_or(Trouble::NotFound)
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: EUPL-1.2
-//! Sessions. What a session knows, the person, is sealed under a key that only the cookie
+//! Sessions. What a session knows, the person and the proof of the login, is sealed under a key that only the cookie
 //! carries: the server's memory alone names nobody.
 
 use std::{
@@ -8,7 +8,10 @@ use std::{
 };
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
-use einmal_protocol::{Digest, wire::v1::Subject};
+use einmal_protocol::{
+    Digest,
+    wire::{cockpit::v1, v1::Subject},
+};
 use prost::Message;
 use ring::{
     aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey},
@@ -17,7 +20,7 @@ use ring::{
 };
 use zeroize::Zeroizing;
 
-use crate::login::Attempt;
+use crate::login::{Attempt, Login, LoginProof, LoginSecret};
 
 /// A session ends after this much idleness.
 pub const IDLE_MS: u64 = 15 * 60_000;
@@ -67,8 +70,8 @@ impl Cookie {
         let text = |label: &[u8]| {
             self.derive(label).map(|bytes| BASE64_URL_SAFE_NO_PAD.encode(bytes.as_slice()))
         };
-        let (state, nonce) = (text(b"oidc state")?, text(b"oidc nonce")?);
-        Some(Attempt { state, nonce, verifier: text(b"oidc verifier")? })
+        let secret = LoginSecret::new(self.derive(b"oidc secret")?);
+        Some(Attempt { state: text(b"oidc state")?, secret, verifier: text(b"oidc verifier")? })
     }
 
     fn derive(&self, label: &[u8]) -> Option<Zeroizing<[u8; 32]>> {
@@ -156,12 +159,12 @@ impl Default for Sessions {
 
 impl Sessions {
     /// Begins a session. Nothing where there are too many, or no randomness.
-    pub(crate) fn begin(&self, person: &Subject, now_ms: u64) -> Option<Cookie> {
+    pub(crate) fn begin(&self, login: &Login, now_ms: u64) -> Option<Cookie> {
         let cookie = Cookie::new()?;
-        let mut sealed = person.encode_to_vec();
+        let mut sealed = written(login);
         let nonce = Nonce::assume_unique_for_key([0; 12]);
         cookie.key()?.seal_in_place_append_tag(nonce, Aad::empty(), &mut sealed).ok()?;
-        let bucket = self.bucket(person);
+        let bucket = self.bucket(&login.person);
         let id = cookie.id()?;
         let mut all = self.lock();
         let ids = all.buckets.entry(bucket).or_default();
@@ -180,8 +183,8 @@ impl Sessions {
         Some(cookie)
     }
 
-    /// The person whose session it is, if it is not over.
-    pub(crate) fn person(&self, cookie: &Cookie, now_ms: u64) -> Option<Subject> {
+    /// Whose session it is, if it is not over.
+    pub(crate) fn person(&self, cookie: &Cookie, now_ms: u64) -> Option<Login> {
         let id = cookie.id()?;
         let mut sealed = {
             let mut all = self.lock();
@@ -195,7 +198,7 @@ impl Sessions {
         };
         let nonce = Nonce::assume_unique_for_key([0; 12]);
         let plain = cookie.key()?.open_in_place(nonce, Aad::empty(), &mut sealed).ok()?;
-        Subject::decode(&*plain).ok()
+        read(plain)
     }
 
     /// Ends a session.
@@ -216,12 +219,27 @@ impl Sessions {
     }
 }
 
+/// The person, then the proof, each with its length before it.
+fn written(login: &Login) -> Vec<u8> {
+    let proof = v1::LoginProof::from(&login.proof);
+    let mut bytes = login.person.encode_length_delimited_to_vec();
+    bytes.extend(proof.encode_length_delimited_to_vec());
+    bytes
+}
+
+fn read(mut bytes: &[u8]) -> Option<Login> {
+    let person = Subject::decode_length_delimited(&mut bytes).ok()?;
+    let proof = v1::LoginProof::decode_length_delimited(&mut bytes).ok()?;
+    Some(Login { person, proof: LoginProof::try_from(proof).ok()? })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn person() -> Subject {
-        Subject { idnr: "86095742719".into(), ..Subject::default() }
+    fn person() -> Login {
+        let person = Subject { idnr: "86095742719".into(), ..Subject::default() };
+        Login { person, proof: LoginProof::Demo }
     }
 
     #[test]
@@ -229,7 +247,7 @@ mod tests {
         let sessions = Sessions::default();
         let cookie = sessions.begin(&person(), 0).unwrap();
         let again = Cookie::parse(&cookie.value()).unwrap();
-        assert_eq!(sessions.person(&again, IDLE_MS).unwrap().idnr, "86095742719");
+        assert_eq!(sessions.person(&again, IDLE_MS).unwrap().person.idnr, "86095742719");
         assert!(sessions.person(&Cookie::new().unwrap(), 1).is_none());
         assert!(sessions.person(&cookie, 2 * IDLE_MS).is_some());
         assert!(sessions.person(&cookie, 3 * IDLE_MS + 1).is_none());
@@ -251,7 +269,11 @@ mod tests {
     #[test]
     fn memory_names_nobody_and_is_bounded() {
         let sessions = Sessions::default();
-        let numbered = |number: usize| Subject { birth_place: number.to_string(), ..person() };
+        let numbered = |number: usize| {
+            let mut login = person();
+            login.person.birth_place = number.to_string();
+            login
+        };
         let mut number = 0;
         while sessions.lock().kept.len() < SESSIONS_MAX {
             number += 1;

@@ -10,7 +10,6 @@ use axum::{
     middleware::Next,
     response::Response,
 };
-use einmal_protocol::wire::v1::Subject;
 
 use super::{
     App, PAGE_TIME,
@@ -19,6 +18,7 @@ use super::{
     session::Cookie,
     words::{Lang, Words},
 };
+use crate::login::Login;
 use crate::login::RETURN_PATH;
 
 const LANG_COOKIE: &str = "sprache";
@@ -36,7 +36,7 @@ pub(crate) struct Visit {
     /// The cookie of the session, or the one that a form was shown with.
     pub(crate) cookie: Option<Cookie>,
     /// Whose session it is.
-    pub(crate) person: Option<Subject>,
+    pub(crate) person: Option<Login>,
     /// Path and page of this visit, for the links to other languages.
     pub(crate) here: String,
     /// Which entry of the menu this is.
@@ -65,7 +65,7 @@ impl Visit {
 /// A visit of somebody who is logged in. Everybody else is led to the login.
 pub(crate) struct LoggedIn {
     pub(crate) v: Visit,
-    pub(crate) person: Subject,
+    pub(crate) person: Login,
 }
 
 impl FromRequestParts<Arc<App>> for LoggedIn {

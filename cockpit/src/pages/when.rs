@@ -28,6 +28,24 @@ impl Wall {
         Self { year, month, day, hour: of_day / HOUR_MS, minute: of_day / 60_000 % 60 }
     }
 
+    /// When a day begins in Germany, in milliseconds of UTC.
+    pub(crate) fn begin_of(day: u32) -> u64 {
+        let midnight = u64::from(day) * DAY_MS;
+        // At no midnight the clocks are changed.
+        let hours = if is_summer(midnight.saturating_sub(HOUR_MS)) { 2 } else { 1 };
+        midnight.saturating_sub(hours * HOUR_MS)
+    }
+
+    /// Its hour, 0 to 23.
+    pub(crate) fn hour(self) -> u64 {
+        self.hour
+    }
+
+    /// Its year and month, 1 to 12.
+    pub(crate) fn year_and_month(self) -> (u32, u32) {
+        (self.year, self.month)
+    }
+
     /// "3. März 2026".
     pub(crate) fn date(&self, lang: Lang) -> String {
         let Self { year, day, .. } = self;
@@ -165,6 +183,15 @@ mod tests {
             (1_798_758_000, "1. Januar 2027, 00:00 Uhr"),
         ] {
             assert_eq!(Wall::at(seconds * 1000).both(Lang::De), expected, "{seconds}");
+        }
+    }
+
+    #[test]
+    fn days_begin_at_midnight() {
+        for day in 20_000..21_500 {
+            let begin = Wall::begin_of(day);
+            assert_eq!(Wall::at(begin).iso_date(), day_to_iso(day));
+            assert_eq!(Wall::at(begin - 1).iso_date(), day_to_iso(day - 1));
         }
     }
 

@@ -9,7 +9,8 @@ use einmal_protocol::{
     wire::{
         cockpit::v1::{
             ExportRecordRequest, ExportRecordResponse, GetStatusRequest, GetStatusResponse,
-            ListRecordsRequest, ListRecordsResponse,
+            ListRecordsRequest, ListRecordsResponse, SummarizeRecordsRequest,
+            SummarizeRecordsResponse,
             keeper_service_client::KeeperServiceClient,
             keeper_service_server::{KeeperService, KeeperServiceServer},
         },
@@ -21,7 +22,7 @@ use tonic::{
     transport::{Channel, Endpoint, Server},
 };
 
-use crate::house::{canary, key, ledger_key};
+use crate::house::{canary, demo, key, ledger_key};
 
 /// What it lies about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,7 +74,7 @@ impl Liar {
 
     /// Keeps the proof of the first record as it is now.
     pub(crate) async fn remember(&self) {
-        let request = ExportRecordRequest { subject: Some(canary()), index: 0 };
+        let request = ExportRecordRequest { subject: Some(canary()), index: 0, login: demo() };
         let answer = self.keeper.clone().export_record(request).await.unwrap().into_inner();
         self.told.lock().unwrap().before = answer.record.unwrap().receipt;
     }
@@ -86,6 +87,13 @@ impl KeeperService for Liar {
         request: Request<ListRecordsRequest>,
     ) -> Result<Response<ListRecordsResponse>, Status> {
         self.keeper.clone().list_records(request.into_inner()).await
+    }
+
+    async fn summarize_records(
+        &self,
+        request: Request<SummarizeRecordsRequest>,
+    ) -> Result<Response<SummarizeRecordsResponse>, Status> {
+        self.keeper.clone().summarize_records(request.into_inner()).await
     }
 
     async fn export_record(

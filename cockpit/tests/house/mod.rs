@@ -17,9 +17,12 @@ use std::{
     },
 };
 
-use einmal_cockpit::keeper::{
-    DayKeyFiles, Entry, Intake, IntakeError, Keeper, KeeperSettings, NoArchive, Participants,
-    Taken, connect_in_process,
+use einmal_cockpit::{
+    keeper::{
+        DayKeyFiles, Entry, Intake, IntakeError, Keeper, KeeperSettings, NoArchive, Participants,
+        Taken, connect_in_process,
+    },
+    login::Logins,
 };
 use einmal_peer::Clock;
 use einmal_protocol::{
@@ -36,7 +39,9 @@ use einmal_protocol::{
     seal::{Aad, SealKind, SealingPrivateKey, SealingPublicKey},
     time::{DAY_MS, day_of},
     wire::{
-        cockpit::v1::{ListRecordsRequest, Record, keeper_service_client::KeeperServiceClient},
+        cockpit::v1::{
+            ListRecordsRequest, LoginProof, Record, keeper_service_client::KeeperServiceClient,
+        },
         v1::{
             self, AccessRecord, AskedRecord, Envelope, ExchangeBody, FieldGrant, Initiation, Kem,
             KeyCard, Outcome, RefusalBody, Subject, SubjectRole, Use, UseBody, UseRecord,
@@ -180,6 +185,10 @@ pub(crate) struct House {
     counter: u64,
 }
 
+pub(crate) fn demo() -> Option<LoginProof> {
+    Some((&einmal_cockpit::login::LoginProof::Demo).into())
+}
+
 pub(crate) fn key(seed: u8) -> SigningKey {
     SigningKey::from_seed(&[seed; 32]).unwrap()
 }
@@ -195,7 +204,7 @@ pub(crate) fn files(folder: &std::path::Path) -> DayKeyFiles {
     }
 }
 
-pub(crate) async fn open_keeper(folder: &std::path::Path, clock: Clock) -> Keeper {
+pub(crate) async fn open_keeper(folder: &std::path::Path, clock: Clock, logins: Logins) -> Keeper {
     let settings = KeeperSettings {
         participant: "keeper".into(),
         identity: Arc::new(key(4)),
@@ -203,6 +212,7 @@ pub(crate) async fn open_keeper(folder: &std::path::Path, clock: Clock) -> Keepe
         index: folder.join("index.sqlite"),
         ledger: ledger_key(),
         retention_days: 731,
+        logins,
     };
     Keeper::open(settings, Arc::new(NoArchive), clock).await.unwrap()
 }
@@ -224,7 +234,7 @@ impl House {
     pub(crate) async fn build() -> Self {
         let folder = fresh_folder();
         let clock = Clock::standing_at(NOW);
-        let keeper = open_keeper(&folder, clock.clone()).await;
+        let keeper = open_keeper(&folder, clock.clone(), Logins::demo_only()).await;
         let intake = keeper.intake(known());
         Self {
             folder,
@@ -238,7 +248,12 @@ impl House {
     }
 
     pub(crate) async fn reopen(&mut self) {
-        self.keeper = open_keeper(&self.folder, self.clock.clone()).await;
+        self.reopen_for(Logins::demo_only()).await;
+    }
+
+    /// Opens the keeper again, which then takes these logins.
+    pub(crate) async fn reopen_for(&mut self, logins: Logins) {
+        self.keeper = open_keeper(&self.folder, self.clock.clone(), logins).await;
         self.intake = self.keeper.intake(known());
     }
 
@@ -437,7 +452,8 @@ impl House {
         let request = ListRecordsRequest {
             subject: Some(subject.clone()),
             page_size: 200,
-            page_token: String::new(),
+            login: demo(),
+            ..ListRecordsRequest::default()
         };
         self.client().list_records(request).await.unwrap().into_inner().records
     }

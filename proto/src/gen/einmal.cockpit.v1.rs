@@ -7,9 +7,118 @@ pub struct ListRecordsRequest {
     /// 1 to 200; 0 means 50.
     #[prost(uint32, tag = "2")]
     pub page_size: u32,
-    /// From the answer before; empty: the first page.
+    /// From the answer before; empty: the first page. Opaque; only good with the same filter.
     #[prost(string, tag = "3")]
     pub page_token: ::prost::alloc::string::String,
+    /// That `subject` has logged in. Left out: refused.
+    #[prost(message, optional, tag = "4")]
+    pub login: ::core::option::Option<LoginProof>,
+    /// Left out: all.
+    #[prost(message, optional, tag = "5")]
+    pub filter: ::core::option::Option<RecordFilter>,
+}
+/// That a person has logged in, as far as the pages can show it. The keeper verifies it for
+/// itself, so that pages in wrong hands can ask only about whom is logged in there.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
+pub struct LoginProof {
+    #[prost(oneof = "login_proof::Kind", tags = "1, 2")]
+    pub kind: ::core::option::Option<login_proof::Kind>,
+}
+/// Nested message and enum types in `LoginProof`.
+pub mod login_proof {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    #[prost(skip_debug)]
+    pub enum Kind {
+        #[prost(message, tag = "1")]
+        Demo(super::DemoProof),
+        #[prost(message, tag = "2")]
+        Oidc(super::OidcProof),
+    }
+}
+/// Proves nothing. Accepted only where the keeper's configuration allows demo logins.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DemoProof {}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
+pub struct OidcProof {
+    /// A JWT that the identity provider signed for the pages, with level of assurance "high".
+    #[prost(string, tag = "1")]
+    pub id_token: ::prost::alloc::string::String,
+    /// 32 random bytes that only this login's browser and pages know. The token's `nonce` is
+    /// base64url(SHA-256("einmal login nonce v1" || 0x00 || secret)): a token alone opens nothing.
+    #[prost(bytes = "vec", tag = "2")]
+    pub secret: ::prost::alloc::vec::Vec<u8>,
+}
+/// Every field that is not empty narrows; several values of one field widen.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RecordFilter {
+    #[prost(string, repeated, tag = "1")]
+    pub authorities: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(string, repeated, tag = "2")]
+    pub registers: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(string, repeated, tag = "3")]
+    pub purposes: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// UTC milliseconds; from is in, until is out; 0: open.
+    #[prost(uint64, tag = "4")]
+    pub from_ms: u64,
+    #[prost(uint64, tag = "5")]
+    pub until_ms: u64,
+    #[prost(enumeration = "RecordResult", repeated, tag = "6")]
+    pub results: ::prost::alloc::vec::Vec<i32>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
+pub struct SummarizeRecordsRequest {
+    #[prost(message, optional, tag = "1")]
+    pub subject: ::core::option::Option<super::super::protocol::v1::Subject>,
+    #[prost(message, optional, tag = "2")]
+    pub login: ::core::option::Option<LoginProof>,
+    #[prost(message, optional, tag = "3")]
+    pub filter: ::core::option::Option<RecordFilter>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct SummarizeRecordsResponse {
+    #[prost(uint64, tag = "1")]
+    pub total: u64,
+    /// One for each month and authority with records, oldest month first.
+    #[prost(message, repeated, tag = "2")]
+    pub months: ::prost::alloc::vec::Vec<MonthCount>,
+    /// By id, most first.
+    #[prost(message, repeated, tag = "3")]
+    pub authorities: ::prost::alloc::vec::Vec<NamedCount>,
+    #[prost(message, repeated, tag = "4")]
+    pub registers: ::prost::alloc::vec::Vec<NamedCount>,
+    #[prost(message, repeated, tag = "5")]
+    pub purposes: ::prost::alloc::vec::Vec<NamedCount>,
+    #[prost(message, repeated, tag = "6")]
+    pub results: ::prost::alloc::vec::Vec<ResultCount>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct MonthCount {
+    /// Of the German wall clock.
+    #[prost(uint32, tag = "1")]
+    pub year: u32,
+    #[prost(uint32, tag = "2")]
+    pub month: u32,
+    #[prost(string, tag = "3")]
+    pub authority: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "4")]
+    pub count: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct NamedCount {
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "2")]
+    pub count: u64,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ResultCount {
+    #[prost(enumeration = "RecordResult", tag = "1")]
+    pub result: i32,
+    #[prost(uint64, tag = "2")]
+    pub count: u64,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 #[prost(skip_debug)]
@@ -18,7 +127,7 @@ pub struct ListRecordsResponse {
     pub records: ::prost::alloc::vec::Vec<Record>,
     #[prost(string, tag = "2")]
     pub next_page_token: ::prost::alloc::string::String,
-    /// How many there are altogether.
+    /// How many the filter leaves, on all pages together.
     #[prost(uint64, tag = "3")]
     pub total: u64,
 }
@@ -55,6 +164,9 @@ pub struct ExportRecordRequest {
     pub subject: ::core::option::Option<super::super::protocol::v1::Subject>,
     #[prost(uint64, tag = "2")]
     pub index: u64,
+    /// As for ListRecords.
+    #[prost(message, optional, tag = "3")]
+    pub login: ::core::option::Option<LoginProof>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 #[prost(skip_debug)]
@@ -158,6 +270,45 @@ pub struct HandInResponse {
     /// The newest that the keeper holds.
     #[prost(string, tag = "2")]
     pub checkpoint: ::prost::alloc::string::String,
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum RecordResult {
+    /// The register's word on this person is not there.
+    Unspecified = 0,
+    Found = 1,
+    NothingFound = 2,
+    Ambiguous = 3,
+    NotTransmitted = 4,
+    Refused = 5,
+}
+impl RecordResult {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "RECORD_RESULT_UNSPECIFIED",
+            Self::Found => "RECORD_RESULT_FOUND",
+            Self::NothingFound => "RECORD_RESULT_NOTHING_FOUND",
+            Self::Ambiguous => "RECORD_RESULT_AMBIGUOUS",
+            Self::NotTransmitted => "RECORD_RESULT_NOT_TRANSMITTED",
+            Self::Refused => "RECORD_RESULT_REFUSED",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "RECORD_RESULT_UNSPECIFIED" => Some(Self::Unspecified),
+            "RECORD_RESULT_FOUND" => Some(Self::Found),
+            "RECORD_RESULT_NOTHING_FOUND" => Some(Self::NothingFound),
+            "RECORD_RESULT_AMBIGUOUS" => Some(Self::Ambiguous),
+            "RECORD_RESULT_NOT_TRANSMITTED" => Some(Self::NotTransmitted),
+            "RECORD_RESULT_REFUSED" => Some(Self::Refused),
+            _ => None,
+        }
+    }
 }
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
@@ -302,6 +453,36 @@ pub mod keeper_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// How many of a person's records there are, by month, authority and so on.
+        pub async fn summarize_records(
+            &mut self,
+            request: impl tonic::IntoRequest<super::SummarizeRecordsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::SummarizeRecordsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/einmal.cockpit.v1.KeeperService/SummarizeRecords",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "einmal.cockpit.v1.KeeperService",
+                        "SummarizeRecords",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
         /// One record with all that proves it.
         pub async fn export_record(
             &mut self,
@@ -374,6 +555,14 @@ pub mod keeper_service_server {
             request: tonic::Request<super::ListRecordsRequest>,
         ) -> std::result::Result<
             tonic::Response<super::ListRecordsResponse>,
+            tonic::Status,
+        >;
+        /// How many of a person's records there are, by month, authority and so on.
+        async fn summarize_records(
+            &self,
+            request: tonic::Request<super::SummarizeRecordsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::SummarizeRecordsResponse>,
             tonic::Status,
         >;
         /// One record with all that proves it.
@@ -499,6 +688,52 @@ pub mod keeper_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ListRecordsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/einmal.cockpit.v1.KeeperService/SummarizeRecords" => {
+                    #[allow(non_camel_case_types)]
+                    struct SummarizeRecordsSvc<T: KeeperService>(pub Arc<T>);
+                    impl<
+                        T: KeeperService,
+                    > tonic::server::UnaryService<super::SummarizeRecordsRequest>
+                    for SummarizeRecordsSvc<T> {
+                        type Response = super::SummarizeRecordsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::SummarizeRecordsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as KeeperService>::summarize_records(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = SummarizeRecordsSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -53,6 +53,16 @@ pub struct RecordHoldResponse {
     pub receipt: ::core::option::Option<super::super::protocol::v1::Receipt>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RecordLookRequest {
+    #[prost(message, optional, tag = "1")]
+    pub look: ::core::option::Option<super::super::protocol::v1::Look>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RecordLookResponse {
+    #[prost(message, optional, tag = "1")]
+    pub receipt: ::core::option::Option<super::super::protocol::v1::Receipt>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Entry {
     #[prost(uint64, tag = "1")]
     pub index: u64,
@@ -249,6 +259,31 @@ pub mod ledger_service_client {
                 .insert(GrpcMethod::new("einmal.ledger.v1.LedgerService", "RecordHold"));
             self.inner.unary(req, path, codec).await
         }
+        /// The keeper notes that it counts for a data-protection officer, before it does.
+        pub async fn record_look(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RecordLookRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RecordLookResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/einmal.ledger.v1.LedgerService/RecordLook",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("einmal.ledger.v1.LedgerService", "RecordLook"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -305,6 +340,14 @@ pub mod ledger_service_server {
             request: tonic::Request<super::RecordHoldRequest>,
         ) -> std::result::Result<
             tonic::Response<super::RecordHoldResponse>,
+            tonic::Status,
+        >;
+        /// The keeper notes that it counts for a data-protection officer, before it does.
+        async fn record_look(
+            &self,
+            request: tonic::Request<super::RecordLookRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RecordLookResponse>,
             tonic::Status,
         >;
     }
@@ -552,6 +595,51 @@ pub mod ledger_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = RecordHoldSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/einmal.ledger.v1.LedgerService/RecordLook" => {
+                    #[allow(non_camel_case_types)]
+                    struct RecordLookSvc<T: LedgerService>(pub Arc<T>);
+                    impl<
+                        T: LedgerService,
+                    > tonic::server::UnaryService<super::RecordLookRequest>
+                    for RecordLookSvc<T> {
+                        type Response = super::RecordLookResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RecordLookRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as LedgerService>::record_look(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RecordLookSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -526,7 +526,7 @@ pub struct NoticeBody {
     pub by: ::prost::alloc::string::String,
     #[prost(uint64, tag = "2")]
     pub at_ms: u64,
-    #[prost(oneof = "notice_body::What", tags = "3, 4, 5")]
+    #[prost(oneof = "notice_body::What", tags = "3, 4, 5, 6")]
     pub what: ::core::option::Option<notice_body::What>,
 }
 /// Nested message and enum types in `NoticeBody`.
@@ -539,6 +539,8 @@ pub mod notice_body {
         BodiesRead(super::BodiesRead),
         #[prost(message, tag = "5")]
         Hold(super::Hold),
+        #[prost(message, tag = "6")]
+        Look(super::Look),
     }
 }
 /// Bodies and ids were deleted, because their time is over.
@@ -585,6 +587,18 @@ pub struct Hold {
     /// Id of the officer's sealing key.
     #[prost(bytes = "vec", tag = "6")]
     pub officer_key: ::prost::alloc::vec::Vec<u8>,
+}
+/// A data-protection officer looked at how often who asked; counts only, no person.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Look {
+    /// The days that were looked at, in days since 1970 (UTC), both counted in.
+    #[prost(uint32, tag = "1")]
+    pub from_day: u32,
+    #[prost(uint32, tag = "2")]
+    pub to_day: u32,
+    /// Why; names no person.
+    #[prost(string, tag = "3")]
+    pub reason: ::prost::alloc::string::String,
 }
 /// Proof that a body is in a ledger.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

@@ -108,7 +108,7 @@ impl DirectoryService for DirectoryRoom {
             PeerRole::Cockpit => {
                 caller.id == participant && trust.directory.keeper(&participant).is_some()
             }
-            PeerRole::Broker | PeerRole::Auditor => false,
+            PeerRole::Broker | PeerRole::Pages | PeerRole::Auditor => false,
         };
         if !may {
             return Err(Failure::refused(Reason::OperatorMayNotCarry).into());

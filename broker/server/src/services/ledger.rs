@@ -11,8 +11,9 @@ use einmal_protocol::{
     wire::{
         ledger::v1::{
             Entry, GetCheckpointRequest, GetCheckpointResponse, ReadEntriesRequest,
-            ReadEntriesResponse, RecordHoldRequest, RecordHoldResponse, TailEntriesRequest,
-            TailEntriesResponse, ledger_service_server::LedgerService,
+            ReadEntriesResponse, RecordHoldRequest, RecordHoldResponse, RecordLookRequest,
+            RecordLookResponse, TailEntriesRequest, TailEntriesResponse,
+            ledger_service_server::LedgerService,
         },
         v1::{BodiesRead, Hold, notice_body::What},
     },
@@ -111,12 +112,8 @@ impl LedgerService for LedgerRoom {
         request: Request<RecordHoldRequest>,
     ) -> Result<Response<RecordHoldResponse>, Status> {
         let caller = caller::of(&request)?;
+        self.admit_keeper(&caller)?;
         let broker = &self.0;
-        let directory = &broker.trust.current().directory;
-        let reads = caller::may_read_bodies(&caller, directory, &broker.origin);
-        if caller.role != PeerRole::Cockpit || !reads {
-            return Err(Failure::refused(Reason::OperatorMayNotCarry).into());
-        }
         let now_ms = broker.clock.now_ms();
         let hold = request.into_inner().hold.unwrap_or_default();
         check_hold(&hold, broker.ledger.checkpoint().size(), now_ms)
@@ -126,9 +123,41 @@ impl LedgerService for LedgerRoom {
         let logged = logged.map_err(|error| not_logged(&error))?;
         Ok(Response::new(RecordHoldResponse { receipt: Some(logged.receipt(None)) }))
     }
+
+    async fn record_look(
+        &self,
+        request: Request<RecordLookRequest>,
+    ) -> Result<Response<RecordLookResponse>, Status> {
+        let caller = caller::of(&request)?;
+        self.admit_keeper(&caller)?;
+        let broker = &self.0;
+        let look = request.into_inner().look.unwrap_or_default();
+        if !notice::is_reason(&look.reason) || look.from_day > look.to_day {
+            return Err(Status::invalid_argument(
+                "`reason` is one line of at most 500 bytes and not empty; `to_day` is not before \
+                 `from_day`",
+            ));
+        }
+        let by = format!("cockpit/{}", caller.id);
+        let now_ms = broker.clock.now_ms();
+        let logged = notice::log(&broker.ledger, &by, What::Look(look), now_ms).await;
+        let logged = logged.map_err(|error| not_logged(&error))?;
+        Ok(Response::new(RecordLookResponse { receipt: Some(logged.receipt(None)) }))
+    }
 }
 
 impl LedgerRoom {
+    /// Only the ledger's own keeper.
+    fn admit_keeper(&self, caller: &SpiffeId) -> Result<(), Status> {
+        let broker = &self.0;
+        let directory = &broker.trust.current().directory;
+        let reads = caller::may_read_bodies(caller, directory, &broker.origin);
+        if caller.role != PeerRole::Cockpit || !reads {
+            return Err(Failure::refused(Reason::OperatorMayNotCarry).into());
+        }
+        Ok(())
+    }
+
     /// Whether the caller may read bodies; where an auditor does, that is logged first.
     async fn admit(
         &self,
