@@ -3,6 +3,7 @@
 
 pub mod audit;
 pub mod check;
+pub mod init;
 pub mod officer;
 pub mod report;
 pub mod run;
@@ -31,6 +32,7 @@ pub struct Args {
 #[derive(clap::Subcommand)]
 enum What {
     Run(run::Args),
+    Init(init::Args),
     Check(Box<check::Args>),
     Audit(audit::Args),
     Officer(officer::Args),
@@ -46,6 +48,7 @@ pub async fn run(args: Args) -> Result<(), Exit> {
     match args.what {
         None => run::run(args.run).await,
         Some(What::Run(args)) => run::run(args).await,
+        Some(What::Init(args)) => init::run(args).await,
         Some(What::Check(args)) => check::run(*args).await,
         Some(What::Audit(args)) => audit::run(args).await,
         Some(What::Officer(args)) => officer::run(args),

@@ -15,6 +15,7 @@ mod config;
 mod csv_file;
 mod csv_table;
 mod dates;
+mod draft;
 mod fixed_width;
 mod kinds;
 mod lines;
@@ -35,6 +36,7 @@ mod tests;
 
 pub use config::{ConfigError, SourcesConfig};
 pub use csv_file::BadLines;
+pub use draft::{Draft, DraftError, draft};
 pub use mistake::Mistake;
 pub use names::folded;
 pub use register::ConfiguredRegister;

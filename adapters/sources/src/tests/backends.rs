@@ -230,7 +230,7 @@ impl Backend {
         }
     }
 
-    fn folder(&self) -> &Folder {
+    pub(super) fn folder(&self) -> &Folder {
         match self {
             Self::Csv(folder)
             | Self::Sqlite(folder)

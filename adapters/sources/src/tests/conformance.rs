@@ -49,6 +49,7 @@ async fn suite(backend: Backend) {
     one_person_is_found(&register).await;
     nobody_two_and_the_blocked(&register).await;
     injection_finds_nothing(&register).await;
+    a_first_configuration_works(&backend).await;
     if backend.is_sql() {
         numbers_and_rows(&register).await;
         changed_schema(&backend, &register).await;
@@ -56,6 +57,19 @@ async fn suite(backend: Backend) {
     }
     // Nothing of all that changed anything.
     one_person_is_found(&register).await;
+}
+
+/// Drafted from the names of columns, nothing added by hand.
+async fn a_first_configuration_works(backend: &Backend) {
+    let source = backend.source("einmal_reader");
+    let section = format!("[[sources]]\nname = \"register\"\n{source}timeout_ms = 1500\n");
+    let (folder, kinds) = (&backend.folder().0, types());
+    let draft = crate::draft(&section, folder, &[&kinds[0]], None).await.unwrap();
+    let register = backend.open_with(&draft.text).await.unwrap();
+    let fields = &["birth_date", "weight"];
+    let found = found(&register, BIRTH, fields, by_idnr(ANNA, DAY)).await;
+    assert_eq!(found.subject.idnr, ANNA);
+    assert_eq!(values(&found), json!({ "birth_date": DAY, "weight": 3200 }));
 }
 
 async fn one_person_is_found(register: &ConfiguredRegister) {

@@ -4,6 +4,7 @@
 mod backends;
 mod conformance;
 mod csv;
+mod draft;
 mod fixed_width;
 mod mistakes;
 mod rest;
