@@ -136,7 +136,12 @@ async fn each_flaw_is_found_by_the_case_that_is_about_it() {
         let places = Arc::clone(&places);
         running.spawn(async move {
             let _place = places.acquire().await.unwrap();
-            (flaw, case, report_on(flaw, &[case]).await)
+            let mut report = report_on(flaw, &[case]).await;
+            // A busy machine can leave a case that measures times unchecked: asked again.
+            if report.count(Verdict::NotChecked) > 0 {
+                report = report_on(flaw, &[case]).await;
+            }
+            (flaw, case, report)
         });
     }
     while let Some(done) = running.join_next().await {
