@@ -394,7 +394,8 @@ pub enum IndexError {
     },
     /// A row is not what it must be.
     #[error(
-        "{0} in the keeper's index is damaged: delete the file, it is made anew from the ledger"
+        "{0} in the keeper's index is damaged: put its last good copy back, and do not delete it, \
+         for it alone holds legal holds and claims on contested identities"
     )]
     Damaged(&'static str),
     /// Two keepers write one index.
