@@ -11,10 +11,12 @@ mod pgbouncer;
 mod place;
 mod postgres;
 mod process;
+mod redis;
 mod web;
 
 pub use mariadb::MariaDb;
 pub use pgbouncer::PgBouncer;
 pub use place::free_port;
 pub use postgres::Postgres;
+pub use redis::{Redis, RedisCluster, RedisSentinel};
 pub use web::{WebCertificates, WebReply, WebRequest, WebServer};

@@ -12,6 +12,8 @@ use std::{
     sync::atomic::{AtomicU32, Ordering},
 };
 
+use crate::process::finish;
+
 /// A user and group of this machine.
 #[derive(Clone, Copy)]
 struct Account {
@@ -57,6 +59,24 @@ impl Place {
             command.uid(user).gid(group);
         }
         command
+    }
+
+    /// A key and a certificate for 127.0.0.1 that vouches for itself alone, for clients to trust;
+    /// nothing where there is no `openssl`.
+    pub(crate) fn certificate(&self) -> Option<(PathBuf, PathBuf)> {
+        let Some(openssl) = program("openssl", &[]) else {
+            println!("skipped: openssl is not installed");
+            return None;
+        };
+        let mut request = self.command(&openssl);
+        request.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]);
+        request.args(["-nodes", "-days", "2", "-subj", "/CN=127.0.0.1"]);
+        request.args(["-addext", "subjectAltName=IP:127.0.0.1"]);
+        // rustls takes no authority for a server.
+        request.args(["-addext", "basicConstraints=critical,CA:FALSE"]);
+        request.args(["-keyout", "server.key", "-out", "server.pem"]);
+        finish(request);
+        Some((self.path.join("server.key"), self.path.join("server.pem")))
     }
 
     fn give(&self, path: &Path) {

@@ -53,20 +53,7 @@ impl Postgres {
     /// # Panics
     /// Where it does not start again.
     pub fn encrypt(&mut self) -> Option<PathBuf> {
-        let Some(openssl) = program("openssl", &[]) else {
-            println!("skipped: openssl is not installed");
-            return None;
-        };
-        let mut request = self.place.command(&openssl);
-        request.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]);
-        request.args(["-nodes", "-days", "2", "-subj", "/CN=127.0.0.1"]);
-        request.args(["-addext", "subjectAltName=IP:127.0.0.1"]);
-        // It vouches for itself alone: rustls takes no authority for a server.
-        request.args(["-addext", "basicConstraints=critical,CA:FALSE"]);
-        request.args(["-keyout", "server.key", "-out", "server.pem"]);
-        finish(request);
-        let (key, certificate) =
-            (self.place.path().join("server.key"), self.place.path().join("server.pem"));
+        let (key, certificate) = self.place.certificate()?;
         let path = |path: &Path| path.display().to_string();
         let (key, file) = (path(&key), path(&certificate));
         self.restart_with(&[("ssl", "on"), ("ssl_key_file", &key), ("ssl_cert_file", &file)]);
