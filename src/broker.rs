@@ -50,6 +50,7 @@ pub fn read(path: &Path) -> Result<BrokerConfig, Exit> {
     {
         *file = folder.join(&*file);
     }
+    broker.shared = broker.shared.map(|shared| shared.within(&folder));
     Ok(broker)
 }
 
@@ -67,7 +68,7 @@ pub async fn run(args: Args) -> Result<(), Exit> {
 
 fn exit(error: ServeError) -> Exit {
     match error {
-        ServeError::File(_) | ServeError::Trust(_) => Exit::usage(error),
+        ServeError::File(_) | ServeError::Trust(_) | ServeError::Shared(_) => Exit::usage(error),
         ServeError::Open(_) | ServeError::Ledger(_) | ServeError::Port { .. } => {
             Exit::failed(error)
         }

@@ -3,7 +3,10 @@
 
 use std::path::Path;
 
-use einmal_broker::{BrokerConfig, serve};
+use einmal_broker::{
+    BrokerConfig, serve,
+    shared::{self, SharedSection, Trouble},
+};
 use einmal_peer::{Archive, Clock, PeerRole, TlsFiles, dial::Target, files};
 use einmal_policy::{Role, Trust};
 use tonic::transport::Channel;
@@ -41,6 +44,9 @@ pub(super) async fn broker(file: &Path, clock: &Clock) -> Chart {
         party::documents(&mut chart, (pinned, &offer, &state), own.as_ref(), now_ms)
     });
     ledger::look(&mut chart, &config.ledger, key.as_ref(), trust.as_ref()).await;
+    if let Some(section) = &config.shared {
+        redis(&mut chart, section, &config.ledger.origin).await;
+    }
     if let (Some(trust), Some(pinned), Some(own)) = (&trust, &pinned, &own) {
         archive(&mut chart, &serve::archive(&config), trust);
         cards(&mut chart, &config, trust, now_ms);
@@ -61,6 +67,25 @@ pub(super) async fn broker(file: &Path, clock: &Clock) -> Chart {
         party::broker(&mut chart, &target, Some(own), clock).await;
     }
     chart
+}
+
+/// The Redis that brokers share.
+async fn redis(chart: &mut Chart, section: &SharedSection, origin: &str) {
+    match shared::examine(section, origin).await {
+        Ok(()) => chart.ok("Redis takes what is written, and gives it back"),
+        Err(error @ Trouble::Unusable(_)) => chart.fail(format!("[shared]: {error}"), MEND),
+        Err(error @ Trouble::Away(_)) => chart.warn(
+            error.to_string(),
+            "start it or mend the way to it; meanwhile each broker grants its share of the quotas, \
+             and retries at another broker get ANSWER_LOST",
+        ),
+    }
+    if let Some(url) = section.in_the_clear() {
+        chart.warn(
+            format!("{url} is reached without TLS"),
+            "write rediss://: what lies there is sealed, but the password is not",
+        );
+    }
 }
 
 /// Whether what is trusted now can be read from the archive again.

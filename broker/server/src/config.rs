@@ -7,6 +7,8 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use einmal_peer::TlsFiles;
 use serde::{Deserialize, Deserializer};
 
+use crate::shared::SharedSection;
+
 /// `broker.toml`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -39,22 +41,29 @@ pub struct BrokerConfig {
     pub state: PathBuf,
     /// The ledger.
     pub ledger: LedgerSection,
+    /// The Redis that all brokers of the ledger share; left out: none.
+    #[serde(default)]
+    pub shared: Option<SharedSection>,
     /// Limits; all have defaults.
     #[serde(default)]
     pub limits: Limits,
 }
 
-/// One path, or a list of them.
-fn one_or_more<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<PathBuf>, D::Error> {
+/// One path or URL, or a list of them.
+pub(crate) fn one_or_more<'de, D, T>(from: D) -> Result<Vec<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
     #[derive(Deserialize)]
     #[serde(untagged)]
-    enum Paths {
-        One(PathBuf),
-        More(Vec<PathBuf>),
+    enum Named<T> {
+        One(T),
+        More(Vec<T>),
     }
-    Ok(match Paths::deserialize(from)? {
-        Paths::One(path) => vec![path],
-        Paths::More(paths) => paths,
+    Ok(match Named::deserialize(from)? {
+        Named::One(one) => vec![one],
+        Named::More(more) => more,
     })
 }
 
@@ -188,6 +197,14 @@ pub struct Limits {
     pub window_bytes_max: usize,
     /// Refusals of one authority that are logged in a minute; more are only counted.
     pub refusals_per_minute: u32,
+    /// Requests of one authority in a second, at all brokers together; 0: no quota.
+    pub authority_per_second: u32,
+    /// And so many at once.
+    pub authority_burst: u32,
+    /// Requests to one register in a second, at all brokers together; 0: no quota.
+    pub register_per_second: u32,
+    /// And so many at once.
+    pub register_burst: u32,
     /// A heartbeat on each adapter's stream after this many milliseconds.
     pub heartbeat_ms: u32,
     /// A connection is told to go after this many seconds, so that a revocation bites.
@@ -205,6 +222,10 @@ impl Default for Limits {
             window_ms: 5 * 60_000,
             window_bytes_max: 256 * 1024 * 1024,
             refusals_per_minute: 600,
+            authority_per_second: 0,
+            authority_burst: 100,
+            register_per_second: 0,
+            register_burst: 100,
             heartbeat_ms: 10_000,
             connection_age_s: 3_600,
             connection_grace_s: 60,

@@ -7,7 +7,7 @@
 
 use std::{
     sync::{Arc, atomic::Ordering},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use einmal_ledger::{AppendError, NewEntry};
@@ -32,6 +32,7 @@ use crate::{
     attachments::OpenExchange,
     authenticate::{Authenticated, authenticate, check_circumstances},
     receipts, refusal,
+    shared::{Elsewhere, Marker, Settled},
     window::{Claim, First, Outcome},
 };
 
@@ -73,6 +74,8 @@ pub struct Failure {
     pub detail: Option<String>,
     /// The register's signed word, where it refused; logged as received.
     pub register_refusal: Vec<u8>,
+    /// When to try again, where that is known.
+    pub retry_after: Option<Duration>,
 }
 
 impl Failure {
@@ -84,6 +87,7 @@ impl Failure {
             fields: Vec::new(),
             detail: None,
             register_refusal: Vec::new(),
+            retry_after: None,
         }
     }
 
@@ -180,12 +184,12 @@ async fn run(
     first: First,
 ) {
     let began = Instant::now();
-    let mut logged = false;
+    let (mut logged, mut marker) = (false, None);
     broker.metrics.in_flight.inc();
     let outcome = match permitted {
         Ok(permitted) => {
             let limit = broker.limits.exchange();
-            let answer = commit_log_reveal(&broker, asked, permitted, &mut logged);
+            let answer = answer(&broker, asked, permitted, (&mut logged, &mut marker));
             match tokio::time::timeout(limit, answer).await {
                 Ok(outcome) => outcome,
                 Err(_) => Err(Failure::fault(Reason::DeadlineExceeded)),
@@ -205,7 +209,42 @@ async fn run(
     };
     broker.metrics.in_flight.dec();
     report(&broker, &authenticated, &outcome, began);
+    if let Some(marker) = &marker {
+        broker.shared.settle(marker, settled(&outcome, logged)).await;
+    }
     broker.window.settle(first, outcome, logged, broker.clock.now_ms());
+}
+
+fn settled(outcome: &Outcome, logged: bool) -> Settled<'_> {
+    match outcome {
+        Ok(answer) => Settled::Answered(answer),
+        Err(_) if logged => Settled::Ended,
+        Err(_) => Settled::Dropped,
+    }
+}
+
+/// The answer that another broker gave to the same bytes, which are permitted here too; or one of
+/// our own.
+async fn answer(
+    broker: &Broker,
+    asked: Asked,
+    permitted: Permitted,
+    (logged, marker): (&mut bool, &mut Option<Marker>),
+) -> Result<RequestEvidenceResponse, Failure> {
+    let request = &permitted.authenticated.request;
+    broker.shared.admit(&request.authority, &request.register).await?;
+    match broker.shared.elsewhere(&permitted.authenticated).await {
+        Elsewhere::Nothing(claimed) => *marker = claimed,
+        Elsewhere::Other => return Err(Failure::refused(Reason::IdReused)),
+        Elsewhere::Answered(answer) => {
+            // It stands where this broker may not have looked yet.
+            broker.ledger.refresh().await;
+            let seen = receipts::seen_from(broker, Arc::new(*answer), asked.seen_size).await?;
+            *logged = true;
+            return Ok(Arc::unwrap_or_clone(seen));
+        }
+    }
+    commit_log_reveal(broker, asked, permitted, logged).await
 }
 
 /// Step 2: the rules decide, per field. The same pure function as at the register.

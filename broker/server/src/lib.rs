@@ -15,11 +15,11 @@ pub mod metrics;
 pub mod notice;
 pub mod open_ledger;
 pub mod publishers;
-pub mod quota;
 mod receipts;
 pub mod refusal;
 pub mod serve;
 mod services;
+pub mod shared;
 pub mod status;
 pub mod use_report;
 pub mod window;
@@ -51,8 +51,8 @@ pub struct Broker {
     pub window: window::Window,
     /// Batch roots whose signature was checked.
     pub verified: authenticate::VerifiedBatches,
-    /// Refusals that an authority may have logged.
-    pub quota: quota::Quota,
+    /// What it shares with other brokers: quotas, retries, news.
+    pub shared: shared::Shared,
     /// How many exchanges may be in flight.
     pub in_flight: Arc<Semaphore>,
     /// How many may read bodies at once.

@@ -33,6 +33,39 @@ struct Expires {
     what: &'static str,
 }
 
+/// How an operation on what brokers share ended.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Operation {
+    /// "claim", "settle", "take", "announce" or "hear".
+    operation: &'static str,
+    /// "done", "away" or "unbelievable".
+    result: &'static str,
+}
+
+/// Figures about Redis.
+#[derive(Clone, Debug, Default)]
+pub struct SharedMetrics {
+    /// 1 while it works, 0 while it is away or there is none.
+    pub up: Gauge,
+    operations: Family<Operation, Counter>,
+}
+
+impl SharedMetrics {
+    /// Counts an operation.
+    pub fn count(&self, operation: &'static str, result: &'static str) {
+        self.operations.get_or_create(&Operation { operation, result }).inc();
+    }
+
+    fn register(&self, registry: &mut Registry) {
+        registry.register("shared_up", "Whether Redis works", self.up.clone());
+        registry.register(
+            "shared_operations",
+            "Operations on what brokers share, by how they ended",
+            self.operations.clone(),
+        );
+    }
+}
+
 /// All figures.
 #[derive(Debug)]
 pub struct Metrics {
@@ -48,6 +81,8 @@ pub struct Metrics {
     pub in_flight: Gauge,
     /// Leaves in the ledger.
     pub ledger_size: Gauge<u64, AtomicU64>,
+    /// What is shared with other brokers.
+    pub shared: SharedMetrics,
 }
 
 impl Default for Metrics {
@@ -70,6 +105,8 @@ impl Default for Metrics {
         registry.register("attached", "Streams of adapters", attached.clone());
         registry.register("in_flight", "Exchanges at this moment", in_flight.clone());
         registry.register("ledger_size", "Leaves in the ledger", ledger_size.clone());
+        let shared = SharedMetrics::default();
+        shared.register(registry);
         Self {
             registry: all,
             exchanges,
@@ -79,6 +116,7 @@ impl Default for Metrics {
             attached,
             in_flight,
             ledger_size,
+            shared,
         }
     }
 }

@@ -26,7 +26,7 @@ pub async fn log(broker: &Broker, authenticated: &Authenticated, failure: &Failu
     let stands = matches!(failure.reason, Reason::IdReused | Reason::Replayed);
     let stands = stands
         || broker.ledger.find(&request.authority, request.id).await.is_ok_and(|f| f.is_some());
-    if stands || !broker.quota.take(&request.authority, now_ms) {
+    if stands || !broker.shared.may_log_refusal(&request.authority).await {
         broker.metrics.unlogged_refusals.inc();
         return false;
     }

@@ -47,10 +47,10 @@ use crate::{
     metrics::Metrics,
     open_ledger as opening,
     publishers::Publishers,
-    quota::Quota,
     services::{
         directory::DirectoryRoom, evidence::Evidence, ledger::LedgerRoom, register::RegisterRoom,
     },
+    shared::{self, Shared},
     window::Window,
 };
 
@@ -95,6 +95,11 @@ pub async fn start(config: &BrokerConfig, clock: Clock) -> Result<Running, Serve
     let current = trust.current();
     let trust_domain = current.root.document().trust_domain.clone();
     let cards = Cards::open(&config.state.join("cards"), &current.directory, now_ms)?;
+    let metrics = Metrics::default();
+    let facts = (clock.clone(), metrics.shared.clone());
+    let here = (config.ledger.origin.as_str(), tls.own.id.as_str());
+    let shared = Shared::new(config.shared.as_ref(), here, &config.limits, facts);
+    let shared = shared.map_err(ServeError::Shared)?;
     let ledger = open_ledger(config, &trust, &tls).await?;
     let broker = Arc::new(Broker {
         origin: config.ledger.origin.clone(),
@@ -105,13 +110,13 @@ pub async fn start(config: &BrokerConfig, clock: Clock) -> Result<Running, Serve
         attachments: Attachments::default(),
         window: Window::new(config.limits.window_ms, config.limits.window_bytes_max),
         verified: VerifiedBatches::default(),
-        quota: Quota::new(config.limits.refusals_per_minute),
+        shared,
         in_flight: Arc::new(Semaphore::new(config.limits.in_flight_max)),
         readers: Arc::new(Semaphore::new(READERS_MAX)),
         publishers: Publishers::default(),
         draining: AtomicBool::new(false),
         limits: config.limits.clone(),
-        metrics: Metrics::default(),
+        metrics,
     });
     let stop = CancellationToken::new();
     let listener = bind(config.listen).await?;
@@ -129,6 +134,7 @@ pub async fn start(config: &BrokerConfig, clock: Clock) -> Result<Running, Serve
         }
         None => None,
     };
+    shared::begin(&broker, &tls, &stop);
     let (into, incoming) = mpsc::channel(64);
     let limits = (trust_domain, config.limits.connections_max);
     tokio::spawn(listen::accept(listener, tls.server, limits, into, stop.clone()));
@@ -354,6 +360,9 @@ pub enum ServeError {
     /// The ledger contradicts what is known of it.
     #[error(transparent)]
     Open(#[from] OpenError),
+    /// What it is to share.
+    #[error("[shared]: {0}")]
+    Shared(String),
     /// The ledger is not the directory's.
     #[error("{0}")]
     Ledger(String),

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: EUPL-1.2
 //! The only error table: every failure as gRPC status with `google.rpc.ErrorInfo`.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
 use einmal_protocol::{
     Reason,
@@ -11,6 +11,9 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
 use crate::exchange::Failure;
+
+/// When to try again, where nobody knows better.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// The canonical code of a reason.
 pub fn code(reason: Reason) -> Code {
@@ -47,7 +50,10 @@ impl From<Failure> for Status {
             Some(detail) => format!("{}: {detail}", reason.message()),
             None => reason.message().to_owned(),
         };
-        let details = ErrorDetails::with_error_info(reason.as_str(), DOMAIN, metadata);
+        let mut details = ErrorDetails::with_error_info(reason.as_str(), DOMAIN, metadata);
+        if reason.kind() == Kind::Exhausted {
+            details.set_retry_info(Some(failure.retry_after.unwrap_or(RETRY_AFTER)));
+        }
         Self::with_error_details(code(reason), message, details)
     }
 }

@@ -70,6 +70,7 @@ impl DirectoryService for DirectoryRoom {
             fresh_at_ms: state.fresh_at_ms,
         };
         if changed {
+            broker.shared.announce().await;
             tracing::info!(
                 by = %caller.id, held.root, held.rules, held.directory, held.deny, "published"
             );
