@@ -39,7 +39,7 @@ pub(crate) async fn publisher(house: &House) -> Publisher {
 }
 
 /// The next deny list, with these entries more.
-fn denying(house: &House, publisher: &Publisher, entries: Vec<DenyEntry>) -> Envelope {
+pub(crate) fn denying(house: &House, publisher: &Publisher, entries: Vec<DenyEntry>) -> Envelope {
     let trust = publisher.trust.current();
     let held = trust.deny.as_ref().unwrap();
     let document = DenyDocument {

@@ -34,6 +34,7 @@ mod published;
 mod refusals;
 mod replay;
 mod same_answer;
+mod shared;
 mod streams;
 mod trust;
 mod world;

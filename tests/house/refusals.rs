@@ -2,7 +2,7 @@
 //! What may not is refused with its reason, and the refusal is a leaf once the signature was
 //! good (PURPOSE-BOUND).
 
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc};
 
 use einmal_client::{Ask, ClientError, Prepared};
 use einmal_peer::{
@@ -35,6 +35,11 @@ pub(crate) fn dial(world: &World, operator: &str) -> EvidenceServiceClient<Chann
 
 /// A channel to the broker with the certificate of this name.
 pub(crate) fn channel_as(world: &World, name: &str) -> Channel {
+    channel_to(world, name, world.house.broker.address)
+}
+
+/// A channel to whoever listens there, with the certificate of this name.
+pub(crate) fn channel_to(world: &World, name: &str, at: SocketAddr) -> Channel {
     let pki = world.folder.path().join("pki");
     let tls = Tls::load(&TlsFiles {
         certificate: pki.join(format!("{name}.pem")),
@@ -43,7 +48,7 @@ pub(crate) fn channel_as(world: &World, name: &str) -> Channel {
         revocations: Vec::new(),
     })
     .unwrap();
-    let address = format!("https://{}", world.house.broker.address);
+    let address = format!("https://{at}");
     channel(&Target::broker(&address, "demo.einmal.example"), tls.client).unwrap()
 }
 
