@@ -30,6 +30,7 @@ mod journal;
 mod keeper_memory;
 mod ledger_service;
 mod once;
+mod own_adapter;
 mod published;
 mod refusals;
 mod replay;

@@ -276,8 +276,7 @@ async fn quotas_are_shared_and_redis_may_be_lost_lie_and_come_back() {
     for _ in 0..3 {
         let prepared = two.prepare(&client).await;
         for to in [&mut one, &mut other] {
-            let came = send(to, prepared.signed_request.clone(), &prepared).await;
-            let came = reason(came);
+            let came = reason(send(to, prepared.signed_request.clone(), &prepared).await);
             assert!(matches!(came, None | Some(Reason::AnswerLost)), "{came:?}");
         }
     }

@@ -127,7 +127,10 @@ impl Paths {
     }
 
     /// Says how to start an adapter in this world, and writes a configuration for ours.
-    pub(super) fn explain(&self, addresses: &[String], registers: &Registers) -> Result<(), Exit> {
+    ///
+    /// # Errors
+    /// Where the configuration cannot be written.
+    pub fn explain(&self, addresses: &[String], registers: &Registers) -> Result<(), Exit> {
         let broker = addresses.first().map(String::as_str).unwrap_or_default();
         let mut config = format!(
             "# For `einmal adapter run` in the world of a check. `sources` is yours to write.\n\
