@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: EUPL-1.2
 //! `einmal bench`: figures, measured on this machine.
 
+mod adapter;
 mod attach;
 mod cockpit;
+mod directory;
 mod growth;
 mod ledger;
 mod load;
@@ -31,11 +33,30 @@ enum What {
     Ledger(LedgerArgs),
     /// How long a decision takes, and loading rules and directory, in a country of a stated size.
     Policy(PolicyArgs),
+    /// Where an exchange's time goes at the register's side, and what many registers in one process
+    /// cost in memory.
+    Adapter(AdapterArgs),
     /// What attached registers cost a broker in memory.
     Attach(AttachArgs),
     /// How fast a keeper lists a person's records, takes what a ledger says, and how long it takes
     /// until an access can be seen.
     Cockpit(CockpitArgs),
+}
+
+#[derive(clap::Args)]
+struct AdapterArgs {
+    /// Rounds; of their means the median is printed.
+    #[arg(long, default_value_t = 9)]
+    rounds: usize,
+    /// Exchanges in each, one after the other.
+    #[arg(long, default_value_t = 20)]
+    exchanges: usize,
+    /// Registers in one process whose memory is measured, at most 1024; 0: none.
+    #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u16).range(0..=1024))]
+    registers: u16,
+    /// One JSON object a row instead of a table.
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(clap::Args)]
@@ -159,6 +180,7 @@ pub async fn run(args: Args) -> Result<(), Exit> {
         What::Ledger(args) if args.leaves.is_empty() => ledger::run(&args).await,
         What::Ledger(args) => growth::run(&args).await,
         What::Policy(args) => policy::run(&args),
+        What::Adapter(args) => adapter::run(&args).await,
         What::Attach(args) => attach::run(&args).await,
         What::Cockpit(args) => cockpit::run(&args).await,
     }

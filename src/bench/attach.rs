@@ -13,24 +13,19 @@ use std::{
 use einmal_peer::{
     Clock, PeerRole, SpiffeId, Tls, TlsFiles,
     dial::{self, Target},
-    files, random,
 };
-use einmal_policy::directory::{DirectoryDocument, Operator, Register};
-use einmal_protocol::{
-    envelope::payload_type,
-    wire::register::v1::{
-        AttachRequest, Heartbeat, Hello, attach_request as to_broker,
-        attach_response as from_broker, register_service_client::RegisterServiceClient,
-    },
+use einmal_policy::directory::{Operator, Register};
+use einmal_protocol::wire::register::v1::{
+    AttachRequest, Heartbeat, Hello, attach_request as to_broker, attach_response as from_broker,
+    register_service_client::RegisterServiceClient,
 };
-use prost::Message;
 use tokio::{
     sync::mpsc,
     task::{JoinSet, spawn_blocking},
 };
 use tokio_stream::wrappers::ReceiverStream;
 
-use super::AttachArgs;
+use super::{AttachArgs, directory, stage};
 use crate::{
     Exit, broker,
     demo::plan::{Plan, TRUST_DOMAIN},
@@ -50,9 +45,7 @@ pub(super) async fn run(args: &AttachArgs) -> Result<(), Exit> {
     if let Some(folder) = &args.adapters {
         return attach_all(folder, args).await;
     }
-    let [a, b, c, d] = random::bytes().map_err(Exit::failed)?;
-    let name = format!("einmal-bench-{:08x}", u32::from_be_bytes([a, b, c, d]));
-    let folder = std::env::temp_dir().join(name);
+    let folder = stage::folder(None)?;
     let measured = measure(&folder, args).await;
     let _gone = std::fs::remove_dir_all(&folder);
     measured
@@ -66,7 +59,7 @@ async fn measure(folder: &Path, args: &AttachArgs) -> Result<(), Exit> {
     let running =
         einmal_broker::start(&broker::read(&config)?, clock).await.map_err(Exit::failed)?;
     let attachments = &running.broker.attachments;
-    let before = resident_kib();
+    let before = stage::resident_kib("self");
     let began = Instant::now();
     let mut adapters = Command::new(std::env::current_exe().map_err(Exit::failed)?)
         .args(["bench", "attach", "--adapters"])
@@ -84,7 +77,7 @@ async fn measure(folder: &Path, args: &AttachArgs) -> Result<(), Exit> {
     let took = began.elapsed();
     // Until what the handshakes needed is given back.
     tokio::time::sleep(Duration::from_secs(2)).await;
-    let after = resident_kib();
+    let after = stage::resident_kib("self");
     let (registers, streams) = (attachments.registers(), attachments.streams().len());
     if (registers, streams) != (args.streams * args.registers, args.streams) {
         return Err(Exit::failed(format!("only {registers} registers on {streams} streams")));
@@ -109,12 +102,6 @@ async fn measure(folder: &Path, args: &AttachArgs) -> Result<(), Exit> {
     Ok(())
 }
 
-fn resident_kib() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_default();
-    line.trim().trim_end_matches(" kB").parse().unwrap_or_default()
-}
-
 fn operator(stream: usize) -> String {
     format!("bench-operator-{}", stream / STREAMS_OF_OPERATOR)
 }
@@ -125,29 +112,26 @@ fn registers(stream: usize, count: usize) -> impl Iterator<Item = String> {
 
 /// Enters all registers and their operators in the directory, with a certificate for each.
 fn enter(plan: &Plan, args: &AttachArgs) -> Result<(), Exit> {
-    let file = plan.folder.join("trust/directory.signed");
-    let signed = files::envelope(&file)?;
-    let mut directory: DirectoryDocument =
-        serde_json::from_slice(&signed.payload).map_err(Exit::failed)?;
-    let sample = directory.registers.first().cloned();
-    let sample = sample.ok_or_else(|| Exit::failed("the demo has no register"))?;
     let authority = CertificateAuthority::open(&plan.folder.join("pki"))?;
-    for stream in 0..args.streams {
-        let operator = operator(stream);
-        if stream % STREAMS_OF_OPERATOR == 0 {
-            let trust_domain = TRUST_DOMAIN.to_owned();
-            let id = SpiffeId { trust_domain, role: PeerRole::Operator, id: operator.clone() };
-            authority.issue(&id, &operator, &[])?;
-            directory.operators.push(Operator { id: operator.clone(), name: operator.clone() });
+    directory::amend(plan, |directory| {
+        let sample = directory.registers.first().cloned();
+        let sample = sample.ok_or_else(|| Exit::failed("the demo has no register"))?;
+        for stream in 0..args.streams {
+            let operator = operator(stream);
+            if stream % STREAMS_OF_OPERATOR == 0 {
+                let trust_domain = TRUST_DOMAIN.to_owned();
+                let id = SpiffeId { trust_domain, role: PeerRole::Operator, id: operator.clone() };
+                authority.issue(&id, &operator, &[])?;
+                directory.operators.push(Operator { id: operator.clone(), name: operator.clone() });
+            }
+            directory.registers.extend(registers(stream, args.registers).map(|id| Register {
+                id,
+                operators: vec![operator.clone()],
+                ..sample.clone()
+            }));
         }
-        directory.registers.extend(registers(stream, args.registers).map(|id| Register {
-            id,
-            operators: vec![operator.clone()],
-            ..sample.clone()
-        }));
-    }
-    let signed = plan.sign(payload_type::DIRECTORY, &directory, &["register-authority"])?;
-    Ok(files::replace(&file, &signed.encode_to_vec())?)
+        Ok(())
+    })
 }
 
 /// The other process: attaches, says so, and holds the streams until its input ends.

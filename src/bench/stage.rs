@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: EUPL-1.2
 //! Empty stores to measure, and a temporary folder that goes with them.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use einmal_ledger::{
     Ledger, LedgerConfig, PostgresOptions, PostgresStore, SqliteStore, store::Store,
@@ -13,6 +16,25 @@ use einmal_test_servers::Postgres;
 use super::LedgerArgs;
 use crate::Exit;
 
+/// A new folder in this one, or among the temporary ones.
+///
+/// # Errors
+/// Where it cannot be made.
+pub(super) fn folder(above: Option<&Path>) -> Result<PathBuf, Exit> {
+    let [a, b, c, d] = random::bytes().map_err(Exit::failed)?;
+    let name = format!("einmal-bench-{:08x}", u32::from_be_bytes([a, b, c, d]));
+    let folder = above.map_or_else(std::env::temp_dir, Path::to_owned).join(name);
+    std::fs::create_dir_all(&folder).map_err(Exit::failed)?;
+    Ok(folder)
+}
+
+/// Memory of a process that is in use, in KiB; 0 where the system does not say. "self" is this one.
+pub(super) fn resident_kib(process: &str) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_default();
+    line.trim().trim_end_matches(" kB").parse().unwrap_or_default()
+}
+
 /// A folder on the disk that is measured, and a server where one was started.
 pub(super) struct Stage {
     pub(super) folder: PathBuf,
@@ -23,11 +45,7 @@ pub(super) struct Stage {
 impl Stage {
     /// Makes the folder, and starts PostgreSQL where it is wanted and none was named.
     pub(super) fn new(args: &LedgerArgs) -> Result<Self, Exit> {
-        let [a, b, c, d] = random::bytes().map_err(Exit::failed)?;
-        let name = format!("einmal-bench-{:08x}", u32::from_be_bytes([a, b, c, d]));
-        let above = args.folder.clone().unwrap_or_else(std::env::temp_dir);
-        let folder = above.join(name);
-        std::fs::create_dir_all(&folder).map_err(Exit::failed)?;
+        let folder = folder(args.folder.as_deref())?;
         let wanted = args.stores.iter().any(|store| store == "postgres");
         let server = match (&args.postgres, wanted) {
             (None, true) => Postgres::start(),

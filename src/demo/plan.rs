@@ -483,7 +483,8 @@ impl Maker {
     }
 }
 
-fn tls(name: &str) -> String {
+/// The section of a configuration that names this one's certificate.
+pub(crate) fn tls(name: &str) -> String {
     format!(
         "[tls]\ncertificate = \"pki/{name}.pem\"\nkey = \"pki/{name}.key\"\n\
          authorities = \"pki/ca.pem\"\n"

@@ -32,6 +32,7 @@ use crate::{
     register::Register,
     replay::{Orphans, Revealed},
     sealing::SealingKeys,
+    spent::{Spent, Taken},
     streams::{self, Part},
 };
 
@@ -94,6 +95,7 @@ pub(crate) struct Shared {
     pub(crate) streams: Count,
     pub(crate) exchanges: Count,
     pub(crate) unproven: Count,
+    pub(crate) spent: Spent,
     _threads: Threads,
 }
 
@@ -170,6 +172,7 @@ pub async fn start(
         streams: Count::default(),
         exchanges: Count::default(),
         unproven: Count::default(),
+        spent: Spent::default(),
         _threads: threads,
     });
     let stop = CancellationToken::new();
@@ -249,6 +252,11 @@ impl Adapter {
             unproven: unproven.now(),
             lookups,
         }
+    }
+
+    /// Where the time of its exchanges went, since its start.
+    pub fn taken(&self) -> Vec<Taken> {
+        self.shared.spent.taken()
     }
 
     /// Ends: tells the brokers, lets what is open end, closes the streams.

@@ -35,9 +35,10 @@ use crate::{
     answer::{Said, Unsealed, say, seal},
     attach::ToBroker,
     bulkhead::LookupFault,
-    journal::{NotLogged, Noted, Sealed, What},
+    journal::{Journal, NotLogged, Noted, Sealed, What},
     node::Node,
     register::{Answer, Query},
+    spent::Phase,
 };
 
 /// A commitment that is not logged in this time is forgotten.
@@ -148,7 +149,8 @@ async fn commit(
         .ok_or((None, Declined::Refused(Reason::UnknownRegister)))?;
     let known = Some((Arc::clone(&node), unverified.request.digest));
     let declined = |declined| (known.clone(), declined);
-    let verified = verify(shared, broker, &node, unverified, open).await.map_err(declined)?;
+    let verified = verify(shared, broker, &node, unverified, open);
+    let verified = shared.spent.until(Phase::Verify, verified).await.map_err(declined)?;
     let lookup = node.bulkhead.enter(&verified.request.evidence_type).await;
     let lookup = lookup.map_err(|closed| declined(Declined::fault(closed)))?;
     // From here on, not from the question's arrival: a broker could use that time up by being slow
@@ -159,7 +161,8 @@ async fn commit(
         evidence_type: verified.request.evidence_type.clone(),
         fields: verified.request.fields.clone(),
     };
-    let answer = lookup.retrieve(&node.register, query).await;
+    let answer = lookup.retrieve(&node.register, query);
+    let answer = shared.spent.until(Phase::Lookup, answer).await;
     let earliest = began + Duration::from_millis(u64::from(verified.kind.earliest_ms));
     let size = verified.kind.size;
     let committed = beside_others(size, || prepare(shared, &node, verified, answer));
@@ -309,10 +312,11 @@ fn prepare(
         Err(fault) => return Err(Declined::fault(fault)),
     };
     drop(answer);
-    let (said, sealed) = match seal(node, &verified, &said, now_ms) {
+    let seal = |said: &Said| shared.spent.on(Phase::Seal, || seal(node, &verified, said, now_ms));
+    let (said, sealed) = match seal(&said) {
         Err(Unsealed::DoesNotFit(problem)) => {
             let said = not_transmitted(&problem);
-            let sealed = seal(node, &verified, &said, now_ms);
+            let sealed = seal(&said);
             (said, sealed)
         }
         sealed => (said, sealed),
@@ -322,8 +326,9 @@ fn prepare(
         Unsealed::Failed(problem) => Declined::Fault(problem),
     })?;
     let what = (&verified.request, verified.kind.slots, verified.person.case_reference.as_str());
-    let noted = node.journal.as_ref().map(|journal| journal.seal_said(&said, what)).transpose();
-    let noted = noted.map_err(Declined::fault)?;
+    let note =
+        |journal: &Journal| shared.spent.on(Phase::Journal, || journal.seal_said(&said, what));
+    let noted = node.journal.as_ref().map(note).transpose().map_err(Declined::fault)?;
     let commitment = Commitment {
         request_digest: verified.request.digest,
         permit_digest: verified.permit.digest(),
@@ -332,10 +337,9 @@ fn prepare(
         sealed_evidence_digest: Digest::of(&sealed_evidence),
         slots,
     };
-    let envelope =
-        Envelope::sign(payload_type::COMMITMENT, commitment.to_payload(), &[&node.identity])
-            .map_err(Declined::fault)?
-            .encode_to_vec();
+    let sign =
+        || Envelope::sign(payload_type::COMMITMENT, commitment.to_payload(), &[&node.identity]);
+    let envelope = shared.spent.on(Phase::Sign, sign).map_err(Declined::fault)?.encode_to_vec();
     // The body exactly as the broker must log it; only this leaf's proof will count.
     let body = body_bytes(body::Kind::Exchange(ExchangeBody {
         signed_request: verified.signed_request.clone(),
@@ -366,7 +370,8 @@ async fn reveal(
     }
     // No journal, no data. Before the last checks, which are to be the last before it leaves.
     let what = (request, verified.trust.as_ref(), broker.broker.as_str());
-    let Some(mut noted) = note(node, what, noted, receipt).await else {
+    let noted = shared.spent.until(Phase::Disk, note(node, what, noted, receipt)).await;
+    let Some(mut noted) = noted else {
         tracing::error!(register = node.id, "alarm: not revealed: it was not journalled");
         return;
     };

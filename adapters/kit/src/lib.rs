@@ -18,6 +18,7 @@ pub mod register;
 mod replay;
 mod sealing;
 pub mod settings;
+mod spent;
 mod streams;
 
 pub use adapter::{Adapter, AdapterSetup, RegisterSetup, StartError, start};
@@ -26,3 +27,4 @@ pub use bulkhead::{RegisterLimits, RegisterState};
 pub use counted::Counts;
 pub use journal::{JournalSetup, JournalStatus};
 pub use register::{Answer, Found, Query, Register, RegisterFault};
+pub use spent::{Phase, Taken};

@@ -234,32 +234,3 @@ async fn what_is_over_opens_nobody_any_more() {
     journal.close().await;
     assert_eq!(desk.items().len(), 1);
 }
-
-/// `cargo test -p einmal-adapter-kit --release -- --ignored --nocapture journal_costs`
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "measures, and proves nothing"]
-async fn journal_costs() {
-    let desk = Desk::new("journal-costs");
-    let journal = Arc::new(desk.open().unwrap());
-    let began = Instant::now();
-    let all: Vec<What> = (0..100).map(|number| exchange(&journal, number)).collect();
-    println!("sealing      {:>8.0} us", began.elapsed().as_secs_f64() * 1e6 / 100.0);
-    for at_once in [1, 16, 128] {
-        let (mut tasks, began) = (tokio::task::JoinSet::new(), Instant::now());
-        for _ in 0..at_once {
-            let (journal, all) = (Arc::clone(&journal), all.clone());
-            tasks.spawn(async move {
-                for what in all {
-                    assert!(journal.append(what).await);
-                }
-            });
-        }
-        tasks.join_all().await;
-        let each = began.elapsed().as_secs_f64() * 1e6 / 100.0;
-        println!(
-            "{at_once:>4} at once {each:>8.0} us each waits, {:>6.1} us of the disk's time",
-            each / f64::from(at_once)
-        );
-    }
-    journal.close().await;
-}
