@@ -7,10 +7,10 @@ use std::{
 };
 
 use einmal_adapter_kit::{
-    Adapter, StartError,
+    Adapter, Register, StartError,
     settings::{AdapterConfig, RegisterSection},
 };
-use einmal_adapters::{ConfiguredRegister, SourcesConfig};
+use einmal_adapters::{ConfiguredRegister, Mistake, SourcesConfig};
 use einmal_peer::{
     Clock,
     dial::{self, Target},
@@ -67,10 +67,23 @@ pub(crate) async fn open(
 ) -> Result<ConfiguredRegister, Exit> {
     let (file, sources) = sources(section)?;
     let opened = ConfiguredRegister::open(&sources, &config::folder_of(file), types).await;
-    opened.map_err(|mistakes| {
-        let lines: Vec<String> = mistakes.iter().map(|m| format!("\n  {m}")).collect();
-        Exit::usage(format!("{}:{}", file.display(), lines.concat()))
-    })
+    opened.map_err(|mistakes| wrong(file, &mistakes))
+}
+
+/// The same, but one whose sources do not answer is opened as soon as they do.
+async fn open_or_later(
+    section: &RegisterSection,
+    types: &[EvidenceType],
+) -> Result<Arc<dyn Register>, Exit> {
+    let (file, sources) = sources(section)?;
+    let opened =
+        einmal_adapters::open_or_later(&section.id, sources, config::folder_of(file), types);
+    opened.await.map_err(|mistakes| wrong(file, &mistakes))
+}
+
+fn wrong(file: &Path, mistakes: &[Mistake]) -> Exit {
+    let lines: Vec<String> = mistakes.iter().map(|m| format!("\n  {m}")).collect();
+    Exit::usage(format!("{}:{}", file.display(), lines.concat()))
 }
 
 /// What a broker's documents say, verified from the pinned root.
@@ -126,8 +139,7 @@ pub(crate) async fn start_as(mut adapter: AdapterConfig, clock: Clock) -> Result
     let types = &trust.rules.document().evidence_types;
     let mut registers = Vec::new();
     for section in &sections {
-        let register = Arc::new(open(section, types).await?);
-        registers.push(section.setup(register)?);
+        registers.push(section.setup(open_or_later(section, types).await?)?);
     }
     einmal_adapter_kit::start(setup, registers).await.map_err(|error| match error {
         StartError::Broker(_) => Exit::unavailable(error),

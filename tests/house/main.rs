@@ -32,6 +32,7 @@ mod ledger_service;
 mod once;
 mod own_adapter;
 mod published;
+mod real_servers;
 mod refusals;
 mod replay;
 mod same_answer;

@@ -186,9 +186,19 @@ impl Spot<'_> {
         problem: impl Into<String>,
         instead: impl Into<String>,
     ) {
-        let dot = if key.is_empty() { "" } else { "." };
-        self.mistakes.add(format!("sources.{}{dot}{key}", self.name), problem, instead);
+        self.mistakes.add(self.at(key), problem, instead);
     }
+
+    /// Notes that the source does not answer.
+    pub(crate) fn away(&mut self, key: &str, problem: String, instead: &str) {
+        self.mistakes.away(self.at(key), problem, instead);
+    }
+
+    fn at(&self, key: &str) -> String {
+        let dot = if key.is_empty() { "" } else { "." };
+        format!("sources.{}{dot}{key}", self.name)
+    }
+
     /// Notes that the file of this source cannot be used.
     pub(crate) fn bad_path(&mut self, path: &Path, problem: &str) {
         let problem = format!("`{}`: {problem}", path.display());

@@ -15,6 +15,8 @@ pub struct Mistake {
     pub problem: String,
     /// What to write instead.
     pub instead: String,
+    /// A source does not answer; the configuration may be right.
+    pub away: bool,
 }
 
 /// Mistakes as they are found.
@@ -29,7 +31,18 @@ impl Mistakes {
         instead: impl Into<String>,
     ) {
         let (at, problem, instead) = (at.into(), problem.into(), instead.into());
-        self.0.push(Mistake { line: 1, at, problem, instead });
+        self.0.push(Mistake { line: 1, at, problem, instead, away: false });
+    }
+
+    /// Of a source that does not answer.
+    pub(crate) fn away(
+        &mut self,
+        at: impl Into<String>,
+        problem: impl Into<String>,
+        instead: impl Into<String>,
+    ) {
+        let (at, problem, instead) = (at.into(), problem.into(), instead.into());
+        self.0.push(Mistake { line: 1, at, problem, instead, away: true });
     }
 
     /// Ok if there were none.

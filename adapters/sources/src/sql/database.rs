@@ -80,12 +80,18 @@ pub(super) struct Catalog {
 pub(super) struct Failure {
     /// Tables or columns are not as they were when the catalog was read.
     pub(super) schema: bool,
+    /// Nobody answers; later somebody may.
+    pub(super) away: bool,
     pub(super) problem: String,
 }
 
 impl Failure {
     pub(super) fn new(problem: impl Into<String>) -> Self {
-        Self { schema: false, problem: problem.into() }
+        Self { schema: false, away: false, problem: problem.into() }
+    }
+
+    pub(super) fn away(problem: impl Into<String>) -> Self {
+        Self { away: true, ..Self::new(problem) }
     }
 
     pub(super) fn schema(problem: impl Into<String>) -> Self {

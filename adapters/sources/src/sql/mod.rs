@@ -230,7 +230,16 @@ impl SqlSource {
 
 async fn in_time<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     let done = tokio::time::timeout(START_WITHIN, work).await;
-    done.unwrap_or_else(|_| Err(Failure::new("it does not answer within 10 s")))
+    done.unwrap_or_else(|_| Err(Failure::away("it does not answer within 10 s")))
+}
+
+/// Notes why it could not be checked.
+fn failed(spot: &mut Spot<'_>, key: &str, failure: Failure) {
+    if failure.away {
+        spot.away(key, failure.problem, REPAIR);
+    } else {
+        spot.mistake(key, failure.problem, REPAIR);
+    }
 }
 
 #[async_trait]
@@ -254,7 +263,7 @@ impl Source for SqlSource {
                 Some(Listing { names: catalog.names.clone(), tables: Some(tables) })
             }
             Err(failure) => {
-                spot.mistake(self.key, failure.problem, REPAIR);
+                failed(spot, self.key, failure);
                 None
             }
         }
@@ -262,7 +271,7 @@ impl Source for SqlSource {
 
     async fn ready(&mut self, plans: &[&Plan], spot: &mut Spot<'_>) {
         if let Err(failure) = in_time(self.start(plans, spot)).await {
-            spot.mistake(self.key, failure.problem, REPAIR);
+            failed(spot, self.key, failure);
         }
     }
 

@@ -137,7 +137,7 @@ impl Database for MysqlDatabase {
                 Err(_) => {}
             }
         }
-        Err(Failure::new("the connections failed one after the other"))
+        Err(Failure::away("the connections failed one after the other"))
     }
 
     async fn catalog(
@@ -322,9 +322,9 @@ fn failure(error: &sqlx::Error) -> Failure {
         1049 => Failure::new("there is no such database"),
         1142 | 1143 => Failure::new("the account may not read a table; grant it SELECT"),
         1040 | 1203 | 1226 => {
-            Failure::new("the server has too many connections; lower `connections`")
+            Failure::away("the server has too many connections; lower `connections`")
         }
-        1053 | 1927 => Failure::new("the server stops, or ended the connection"),
+        1053 | 1927 => Failure::away("the server stops, or ended the connection"),
         _ => {
             Failure::new(format!("the server says error {number}; run the check of this register"))
         }

@@ -68,7 +68,7 @@ impl<C: Send + 'static> Pool<C> {
         let (sender, receiver) = oneshot::channel();
         tokio::spawn(async move {
             let connected = tokio::time::timeout(within, connecting).await;
-            let late = |_| Err(Failure::new("no connection within `connect_timeout_ms`"));
+            let late = |_| Err(Failure::away("no connection within `connect_timeout_ms`"));
             let held = connected.unwrap_or_else(late).map(|connection| {
                 let made = Instant::now();
                 Held { connection, made, fresh: true, shared, _slot: slot }

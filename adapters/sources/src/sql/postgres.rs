@@ -133,7 +133,7 @@ impl Database for PostgresDatabase {
                 Err(_) => {}
             }
         }
-        Err(Failure::new("the connections failed one after the other"))
+        Err(Failure::away("the connections failed one after the other"))
     }
 
     async fn catalog(
@@ -335,9 +335,9 @@ fn failure(error: &sqlx::Error) -> Failure {
         "28P01" | "28000" => Failure::new("the account or its password is refused"),
         "3D000" => Failure::new("there is no such database"),
         "42501" => Failure::new("the account may not read a table; grant it SELECT"),
-        "53300" => Failure::new("the server has too many connections; lower `connections`"),
-        "57P01" | "57P02" | "57P03" => Failure::new("the server starts or stops"),
-        code if code.starts_with("08") => Failure::new("the connection failed"),
+        "53300" => Failure::away("the server has too many connections; lower `connections`"),
+        "57P01" | "57P02" | "57P03" => Failure::away("the server starts or stops"),
+        code if code.starts_with("08") => Failure::away("the connection failed"),
         _ => Failure::new(format!("PostgreSQL says error {code}; run the check of this register")),
     }
 }

@@ -291,14 +291,15 @@ impl Server {
 
 /// What the server itself said of an error, or the failure that it is where no server speaks.
 pub(super) fn said_by_server(error: &sqlx::Error) -> Result<&dyn DatabaseError, Failure> {
-    Err(Failure::new(match error {
+    Err(match error {
         sqlx::Error::Database(error) => return Ok(error.as_ref()),
-        sqlx::Error::Io(error) => format!("the connection failed: {}", error.kind()),
-        sqlx::Error::Tls(_) => "no TLS with the server; it must offer TLS, with a certificate for \
-                                this host by one of `authorities`"
-            .to_owned(),
-        _ => "the connection failed: the server does not speak as expected".to_owned(),
-    }))
+        sqlx::Error::Io(error) => Failure::away(format!("the connection failed: {}", error.kind())),
+        sqlx::Error::Tls(_) => Failure::new(
+            "no TLS with the server; it must offer TLS, with a certificate for this host by one of \
+             `authorities`",
+        ),
+        _ => Failure::new("the connection failed: the server does not speak as expected"),
+    })
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ mod conformance;
 mod csv;
 mod draft;
 mod fixed_width;
+mod late;
 mod mistakes;
 mod rest;
 mod servers;
