@@ -71,6 +71,8 @@ pub async fn run(args: Args) -> Result<(), Exit> {
         })?);
     }
     let folder = config::folder_of(&args.out);
+    std::fs::create_dir_all(&folder)
+        .map_err(|error| Exit::usage(format!("{}: {error}", folder.display())))?;
     let section = section(&args, &folder)?;
     let table = args.table.as_deref();
     let draft = draft(&section, &folder, &types, table).await.map_err(Exit::usage)?;

@@ -20,11 +20,26 @@ const LOOK: Duration = Duration::from_secs(10);
 const TABLES_MAX: usize = 500;
 /// A shorter name says too little to be part of another.
 const PART_MIN: usize = 4;
+/// Stands where somebody has to decide.
+pub(crate) const UNDECIDED: &str = "?";
 
 /// What columns are called, German and English, beside the field's own names.
 const CALLED: &[(&str, &[&str])] = &[
-    ("idnr", &["steuer_id", "steueridnr", "identifikationsnummer", "idnummer", "tax_id"]),
-    ("birth_date", &["geburtsdatum", "geb_datum", "geb_dat", "born", "date_of_birth", "dob"]),
+    ("idnr", &["steuer_id", "steueridnr", "identifikationsnummer", "idnummer", "id_nr", "tax_id"]),
+    (
+        "birth_date",
+        &[
+            "geburtsdatum",
+            "geburtstag",
+            "geb_datum",
+            "geb_dat",
+            "geb_tag",
+            "geb_am",
+            "born",
+            "date_of_birth",
+            "dob",
+        ],
+    ),
     ("family_name", &["familienname", "nachname", "fam_name", "zuname", "surname", "last_name"]),
     ("given_names", &["vornamen", "vorname", "given_name", "first_name", "forenames"]),
     ("birth_name", &["geburtsname", "geb_name", "maiden_name"]),
@@ -32,7 +47,7 @@ const CALLED: &[(&str, &[&str])] = &[
     ("postcode", &["plz", "postleitzahl", "zip"]),
     ("place", &["ort", "wohnort", "town", "city"]),
     ("street", &["strasse", "str"]),
-    ("blocked", &["auskunftssperre", "sperrvermerk", "sperre", "sperr_kz", "block"]),
+    ("blocked", &["auskunftssperre", "sperrvermerk", "sperre", "sperr_kz", "gesperrt", "block"]),
 ];
 
 /// A first configuration.

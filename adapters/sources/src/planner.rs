@@ -15,6 +15,7 @@ use crate::{
         ColumnConfig, EvidenceConfig, FieldConfig, ManyConfig, ManyFrom, MatchConfig, SubjectConfig,
     },
     dates::DateFormat,
+    draft::UNDECIDED,
     kinds::{BadName, Listing, Many, Missing, Naming},
     mistake::{Mistakes, choices},
     numbers::NumberFormat,
@@ -42,6 +43,10 @@ impl Columns<'_> {
     }
 
     fn check(&self, at: &str, name: &str, mistakes: &mut Mistakes) {
+        if name == UNDECIDED {
+            mistakes.add(at, "it is not decided yet", "write the column's name instead of `?`");
+            return;
+        }
         if let Err(BadName { problem, instead }) = (self.naming.check)(name) {
             mistakes.add(at, problem, instead);
             return;
