@@ -146,7 +146,7 @@ pub fn read_keeper(path: &Path) -> Result<KeeperConfig, Exit> {
 pub fn read_pages(path: &Path) -> Result<PagesConfig, Exit> {
     let mut pages: PagesConfig = config::read(path)?;
     make_whole(path, &mut pages.tls, [&mut pages.root, &mut pages.state]);
-    make_login_whole(path, pages.login.as_mut(), &mut pages.kern);
+    make_login_whole(path, Some(&mut pages.login), &mut pages.kern);
     Ok(pages)
 }
 

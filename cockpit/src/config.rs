@@ -87,9 +87,6 @@ pub struct KeeperConfig {
     /// by itself.
     #[serde(default)]
     pub login: Option<LoginConfig>,
-    /// Whether logins that prove nothing count. For demonstrations with invented persons only.
-    #[serde(default)]
-    pub demo_logins: bool,
     /// Where the pages ask, and which. Left out only where they are in the same process.
     #[serde(default)]
     pub pages: Option<PagesDoor>,
@@ -119,15 +116,11 @@ pub struct PagesConfig {
     #[serde(default = "yes")]
     pub secure_cookies: bool,
     /// The OpenID provider where people log in.
-    #[serde(default)]
-    pub login: Option<LoginConfig>,
+    pub login: LoginConfig,
     /// Folder of the npm package `@kern-ux/native`, whose style the pages then have. Left out: the
     /// pages' own.
     #[serde(default)]
     pub kern: Option<PathBuf>,
-    /// Invented persons who may log in instead, for demonstrations only.
-    #[serde(default)]
-    pub demo_persons: Vec<DemoPerson>,
 }
 
 fn yes() -> bool {
@@ -185,13 +178,13 @@ impl CockpitConfig {
             state: self.state.clone(),
             checkpoints: self.checkpoints,
             login: self.login.clone(),
-            demo_logins: self.login.is_none(),
             pages: None,
         }
     }
 
-    /// The pages' half; it has no address of the keeper, which is in the same process.
-    pub fn pages(&self) -> PagesConfig {
+    /// The pages' half, whose people log in there; it has no address of the keeper, which is in the
+    /// same process.
+    pub fn pages(&self, login: LoginConfig) -> PagesConfig {
         PagesConfig {
             keeper: self.keeper.clone(),
             keeper_address: String::new(),
@@ -202,9 +195,8 @@ impl CockpitConfig {
             state: self.state.clone(),
             listen: self.listen,
             secure_cookies: self.secure_cookies,
-            login: self.login.clone(),
+            login,
             kern: self.kern.clone(),
-            demo_persons: self.demo_persons.clone(),
         }
     }
 }

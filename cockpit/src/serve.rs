@@ -6,7 +6,7 @@ mod follow;
 mod halves;
 mod site;
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use einmal_peer::{Clock, dial::DialError, files::FileError, trust::TrustStoreError};
 use einmal_policy::root::RootError;
@@ -14,6 +14,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
+use self::halves::Front;
 pub use self::{
     halves::{RunningKeeper, RunningPages, start_keeper, start_pages},
     site::Site,
@@ -21,7 +22,7 @@ pub use self::{
 pub use crate::config::{CockpitConfig, KeeperConfig, PagesConfig, Place};
 use crate::{
     keeper::{Keeper, KeeperError, connect_in_process},
-    login::{DemoProviderError, LoginSetupError},
+    login::{DemoProviderError, LoginSetupError, Logins, Provider},
     pages::KernError,
 };
 
@@ -52,9 +53,17 @@ impl std::fmt::Debug for Running {
 /// Names the file, the document or the port.
 pub async fn start(config: &CockpitConfig, clock: Clock) -> Result<Running, ServeError> {
     let site = Site::open(config, &clock).await?;
-    let keeper = halves::keep(&config.keeper(), &site, &clock).await?;
+    let front = Front::open(config.listen).await?;
+    let login = front.login(config, &clock).await?;
+    let pages = config.pages(login);
+    let provider = Arc::new(Provider::new(&pages.login, clock.clone())?);
+    // A demonstration logs in as in earnest, at a provider of its own; who runs it may also ask the
+    // keeper without, from within this process.
+    let demo = config.login.is_none();
+    let logins = Logins { demo, oidc: Some(Arc::clone(&provider)) };
+    let keeper = halves::keep(&config.keeper(), &site, logins, &clock).await?;
     let client = connect_in_process(keeper.keeper.clone());
-    let pages = halves::show(&config.pages(), &site, client, &clock).await?;
+    let pages = front.show(&pages, &site, (client, provider, demo), &clock)?;
     Ok(Running {
         address: pages.address,
         checkpoints: keeper.checkpoints,
@@ -125,8 +134,8 @@ pub enum ServeError {
     #[error(transparent)]
     Kern(#[from] KernError),
     /// A login that proves nothing beside one that does.
-    #[error("`login` and `{0}` cannot both be configured: demo logins prove nothing")]
-    TwoLogins(&'static str),
+    #[error("`login` and `demo_persons` cannot both be configured: demo logins prove nothing")]
+    TwoLogins,
     /// Another keeper's ledger.
     #[error("the directory names no ledger `{0}` whose keeper this is")]
     NotItsLedger(String),

@@ -21,7 +21,7 @@ use axum::{
 use browser::Browser;
 use einmal_cockpit::{
     export::ExportFile,
-    login::{DemoProvider, Provider},
+    login::{DemoProvider, Logins, Provider},
     pages::{Pages, Participation, Vocabulary, router},
 };
 use einmal_policy::rules_document::Texts;
@@ -29,7 +29,10 @@ use einmal_protocol::{
     time::DAY_MS,
     wire::v1::{Initiation, Outcome, Subject},
 };
-use house::*;
+use house::{
+    logins::{COCKPIT, demo_person},
+    *,
+};
 use liar::Lie;
 
 /// Three records of the canary, the newest last, and one of the other.
@@ -288,17 +291,15 @@ impl Vocabulary for Hostile {
 }
 
 /// A world whose every name is an attack, the person's too.
-async fn hostile_pages(house: &House) -> Pages {
-    let mut person = words::demo_person(canary());
+async fn hostile_pages(house: &mut House) -> Pages {
+    let mut person = demo_person(canary());
     person.given_names = XSS.into();
     let stop = tokio_util::sync::CancellationToken::new();
     let clock = house.clock.clone();
-    let login = DemoProvider::start(vec![person], words::COCKPIT, clock.clone(), stop).await;
-    Pages {
-        vocabulary: Arc::new(Hostile),
-        login: Arc::new(Provider::new(&login.unwrap(), clock).unwrap()),
-        ..words::pages(house).await
-    }
+    let login = DemoProvider::start(vec![person], COCKPIT, clock.clone(), stop).await;
+    let login = Arc::new(Provider::new(&login.unwrap(), clock).unwrap());
+    house.reopen_for(Logins { demo: false, oidc: Some(Arc::clone(&login)) }).await;
+    Pages { vocabulary: Arc::new(Hostile), login, ..words::pages(house).await }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -309,7 +310,7 @@ async fn no_name_and_no_word_becomes_markup() {
     ask.register_case = XSS.into();
     house.exchange(&ask);
     house.catch_up().await.unwrap();
-    let mut browser = Browser::new(&router(hostile_pages(&house).await));
+    let mut browser = Browser::new(&router(hostile_pages(&mut house).await));
     browser.log_in(&canary()).await;
     let attack = "%22%3E%3Cscript%3Ealert(1)%3C/script%3E";
     let mut paths: Vec<String> = ["/uebersicht", "/abdeckung", "/status", "/zugriffe", "/none"]

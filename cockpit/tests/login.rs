@@ -15,14 +15,17 @@ use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use browser::{Browser, fetch};
 use einmal_cockpit::{
     login::{
-        Attempt, Login, LoginConfig, LoginProof, LoginSecret, Logins, Provider,
+        Attempt, Login, LoginConfig, LoginProof, LoginSecret, Logins, OidcProof, Provider,
         keys::KeySet,
         oidc::{ClaimNames, Expected, PROOF_LIFE_S, Shown, TokenError, verify},
     },
     pages::{Pages, router},
 };
 use einmal_protocol::wire::cockpit::v1::ListRecordsRequest;
-use house::*;
+use house::{
+    logins::{COCKPIT, provider},
+    *,
+};
 use ring::{
     rand::SystemRandom,
     signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair},
@@ -286,7 +289,7 @@ async fn double(answer: Value) -> (LoginConfig, std::sync::Arc<std::sync::atomic
         );
     tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
     let config = json!({
-        "issuer": issuer, "client_id": "cockpit", "public_url": words::COCKPIT,
+        "issuer": issuer, "client_id": "cockpit", "public_url": COCKPIT,
         "logins_per_minute": 600,
     });
     (serde_json::from_value(config).unwrap(), asked)
@@ -306,7 +309,7 @@ async fn log_in_at(provider: &Provider) -> Login {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_keeper_verifies_each_login_for_itself() {
     let mut house = House::build().await;
-    let config = words::provider(&house).await;
+    let config = house.login.clone();
     let provider = std::sync::Arc::new(Provider::new(&config, house.clock.clone()).unwrap());
     house.reopen_for(Logins { demo: false, oidc: Some(provider.clone()) }).await;
     house.exchange(&Ask::about(&canary()));
@@ -350,6 +353,82 @@ async fn the_keeper_verifies_each_login_for_itself() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_login_that_the_keeper_does_not_accept_ends_its_session() {
+    let mut house = House::build().await;
+    let (ours, theirs) = (house.login.clone(), provider(&house.clock).await);
+    let theirs = std::sync::Arc::new(Provider::new(&theirs, house.clock.clone()).unwrap());
+    house.reopen_for(Logins { demo: false, oidc: Some(theirs) }).await;
+    let mut browser = Browser::new(&router(words::pages_at(&house, &ours)));
+    browser.log_in(&canary()).await;
+    let refused = browser.get("/zugriffe").await;
+    assert_eq!(refused.status, StatusCode::FORBIDDEN);
+    assert!(refused.text.contains("Anmeldung"), "{}", refused.text);
+    let after = browser.get("/zugriffe").await;
+    assert_eq!(after.location(), "/anmelden", "the session is over");
+}
+
+/// A provider that answers until it is told to hang.
+async fn hanging() -> (LoginConfig, std::sync::Arc<std::sync::atomic::AtomicBool>) {
+    use axum::{Json, Router, routing};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let issuer = format!("http://{}", listener.local_addr().unwrap());
+    let hangs = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let metadata = json!({
+        "issuer": issuer, "authorization_endpoint": format!("{issuer}/authorize"),
+        "token_endpoint": format!("{issuer}/token"), "jwks_uri": format!("{issuer}/keys"),
+    });
+    let silent = std::sync::Arc::clone(&hangs);
+    let discovery = async move || {
+        if silent.load(std::sync::atomic::Ordering::Relaxed) {
+            std::future::pending::<()>().await;
+        }
+        Json(metadata)
+    };
+    let keys = json!({ "keys": [jwk(1, "one")] });
+    let router = Router::new()
+        .route("/.well-known/openid-configuration", routing::get(discovery))
+        .route("/keys", routing::get(|| async { Json(keys) }));
+    tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+    let config = json!({ "issuer": issuer, "client_id": "cockpit", "public_url": COCKPIT });
+    (serde_json::from_value(config).unwrap(), hangs)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_provider_that_hangs_stops_no_session_that_has_begun() {
+    let (config, hangs) = hanging().await;
+    let clock = einmal_peer::Clock::standing_at(NOW);
+    let provider = std::sync::Arc::new(Provider::new(&config, clock.clone()).unwrap());
+    let secret = LoginSecret::new(zeroize::Zeroizing::new([9; 32]));
+    let mut claims = claims();
+    claims["iss"] = json!(config.issuer);
+    claims["nonce"] = json!(secret.nonce());
+    let id_token = zeroize::Zeroizing::new(token(&good_header(), &claims, 1));
+    let proof = OidcProof { id_token, secret };
+    assert_eq!(provider.proven(&proof).await, Ok(canary()));
+
+    // Its keys are more than an hour old now, and it does not answer.
+    hangs.store(true, std::sync::atomic::Ordering::Relaxed);
+    clock.shift_ms(61 * 60_000);
+    let (begun, mut asked) = (std::time::Instant::now(), tokio::task::JoinSet::new());
+    for _ in 0..20 {
+        let (provider, proof) = (std::sync::Arc::clone(&provider), proof.clone());
+        asked.spawn(async move { (provider.proven(&proof).await, begun.elapsed()) });
+    }
+    let answers = asked.join_all().await;
+    assert!(answers.iter().all(|(person, _)| *person == Ok(canary())));
+    let waited = answers.iter().filter(|(_, took)| took.as_secs() >= 1).count();
+    assert!(waited <= 1, "{waited} waited for it");
+    assert!(begun.elapsed().as_secs() < 5, "{:?}", begun.elapsed());
+    let again = std::time::Instant::now();
+    assert_eq!(provider.proven(&proof).await, Ok(canary()));
+    assert!(again.elapsed().as_millis() < 500, "it is not asked at once again");
+    // It answers again, and after a moment it is asked again.
+    hangs.store(false, std::sync::atomic::Ordering::Relaxed);
+    clock.shift_ms(11_000);
+    assert_eq!(provider.proven(&proof).await, Ok(canary()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn ten_thousand_logins_a_minute_do_not_hurt() {
     let house = House::build().await;
     let (config, asked) = double(json!({ "id_token": token(&good_header(), &claims(), 1) })).await;
@@ -390,7 +469,7 @@ async fn a_provider_that_lies_or_is_away_lets_nobody_in() {
         assert!(there.text.contains("Der Anmeldedienst antwortet gerade nicht"));
     }
     // The demo's provider wants its own client, its own address, and PKCE.
-    let config = words::provider(&house).await;
+    let config = house.login.clone();
     let at = format!("{}/authorize", config.issuer);
     let query = "client_id=einmal-demo&response_type=code&code_challenge_method=S256\
                  &state=aaaaaaaaaaaaaaaaaaaaaaaa&nonce=aaaaaaaaaaaaaaaaaaaaaaaa";

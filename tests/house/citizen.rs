@@ -16,6 +16,15 @@ use tokio::{
 
 use crate::world::World;
 
+/// The code that the demo's provider gives for its first person, at the URL where a login begins.
+pub(crate) async fn code_of_first_person(url: &str) -> String {
+    let (at, query) = url.strip_prefix("http://").unwrap().split_once("/authorize?").unwrap();
+    let mut provider = Browser { address: at.parse().unwrap(), cookie: String::new() };
+    let form = format!("{query}&person=0");
+    let back = provider.send("POST", "/authorize", &form).await.location();
+    back.split("code=").nth(1).unwrap().split('&').next().unwrap().to_owned()
+}
+
 /// A browser without a face: one cookie, GET and POST.
 pub(crate) struct Browser {
     address: SocketAddr,

@@ -2,11 +2,12 @@
 //! Keeper and pages as two parts that know each other over real mTLS only: pages hold no key and get
 //! nothing but what a logged-in person may see (READ-ONLY-BY-ITS-OWNER).
 
-use std::{path::Path, sync::Arc};
+use std::{net::SocketAddr, path::Path, sync::Arc};
 
 use einmal::{
     demo::{
         application,
+        house::House,
         plan::{Plan, TRUST_DOMAIN},
     },
     doctor::{self, Level},
@@ -14,6 +15,7 @@ use einmal::{
 };
 use einmal_cockpit::{
     keeper::{self, PagesDoor},
+    login::{Attempt, DemoProvider, Login, LoginConfig, LoginProof, LoginSecret, Provider},
     serve::{KeeperConfig, PagesConfig, RunningKeeper, start_keeper, start_pages},
 };
 use einmal_peer::{
@@ -24,6 +26,7 @@ use einmal_protocol::wire::cockpit::v1::{
     GetStatusRequest, HandInRequest, ListRecordsRequest,
     checkpoint_service_client::CheckpointServiceClient,
 };
+use einmal_test_servers::free_port;
 use tonic::{Code, transport::Channel};
 
 use crate::{citizen::Browser, world::World};
@@ -37,23 +40,37 @@ fn certificate(plan: &Plan, role: PeerRole, id: &str) -> TlsFiles {
     authority.issue(&name, &file, &["127.0.0.1".to_owned()]).unwrap_or_else(|exit| panic!("{exit}"))
 }
 
-/// The demo's keeper, without its pages.
-fn keeper_config(plan: &Plan, demo_logins: bool) -> KeeperConfig {
+/// The demo's identity provider, which is neither half's, for pages at this address.
+async fn provider(house: &House, pages: SocketAddr) -> LoginConfig {
+    let config = einmal::cockpit::read(&house.plan.config("cockpit"));
+    let persons = config.unwrap_or_else(|exit| panic!("{exit}")).demo_persons;
+    let url = format!("http://{pages}");
+    DemoProvider::start(persons, &url, house.clock.clone(), house.stop.clone()).await.unwrap()
+}
+
+/// The demo's keeper, without its pages. It needs to know nothing of where these are.
+fn keeper_config(plan: &Plan, login: &LoginConfig) -> KeeperConfig {
     let config = einmal::cockpit::read_keeper(&plan.config("cockpit"))
         .unwrap_or_else(|exit| panic!("{exit}"));
     let door =
         PagesDoor { listen: "127.0.0.1:0".parse().unwrap(), allowed: vec!["pages-1".into()] };
-    KeeperConfig { demo_logins, pages: Some(door), ..config }
+    let login = Some(LoginConfig { public_url: None, ..login.clone() });
+    KeeperConfig { login, pages: Some(door), ..config }
 }
 
-fn pages_config(plan: &Plan, keeper: &RunningKeeper, state: &Path) -> PagesConfig {
+fn pages_config(
+    plan: &Plan,
+    keeper: &RunningKeeper,
+    (state, listen, login): (&Path, SocketAddr, LoginConfig),
+) -> PagesConfig {
     let both =
         einmal::cockpit::read(&plan.config("cockpit")).unwrap_or_else(|exit| panic!("{exit}"));
     PagesConfig {
         keeper_address: address(keeper),
         tls: certificate(plan, PeerRole::Pages, "pages-1"),
         state: state.to_owned(),
-        ..both.pages()
+        listen,
+        ..both.pages(login)
     }
 }
 
@@ -84,14 +101,21 @@ async fn pages_of_their_own_show_records_and_hold_no_key() {
     let client = world.house.client().await.unwrap();
     client.ask(world.ask("pay-data")).await.unwrap();
     let World { house, folder } = world;
+    let at: SocketAddr = format!("127.0.0.1:{}", free_port()).parse().unwrap();
+    let login = provider(&house, at).await;
     let (plan, clock) = (house.plan, house.clock);
     house.cockpit.stop().await;
-    let keeper = start_keeper(&keeper_config(&plan, true), clock.clone()).await.unwrap();
+    let keeper = start_keeper(&keeper_config(&plan, &login), clock.clone()).await.unwrap();
     while keeper.keeper.size().await.unwrap() == 0 {
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
     let state = folder.path().join("pages");
-    let pages = start_pages(&pages_config(&plan, &keeper, &state), clock.clone()).await.unwrap();
+    let config = pages_config(&plan, &keeper, (&state, at, login.clone()));
+    let nowhere =
+        PagesConfig { login: LoginConfig { public_url: None, ..login.clone() }, ..config.clone() };
+    let refused = start_pages(&nowhere, clock.clone()).await.err().unwrap();
+    assert!(refused.to_string().contains("public_url"), "{refused}");
+    let pages = start_pages(&config, clock.clone()).await.unwrap();
 
     let person = plan.town.person(plan.town.applicant).unwrap();
     let mut browser = Browser::log_in(pages.address, person).await;
@@ -107,6 +131,7 @@ async fn pages_of_their_own_show_records_and_hold_no_key() {
     for file in &files {
         assert!(file.contains("/pages/archive/") || file.contains("/pages/trust."), "{file}");
     }
+    tokens_of_others(&plan, &keeper, &login, &clock).await;
     // With the keeper gone there is no record, and the pages say so.
     keeper.stop().await;
     let page = browser.get("/zugriffe").await;
@@ -115,12 +140,70 @@ async fn pages_of_their_own_show_records_and_hold_no_key() {
     house.broker.stop().await;
 }
 
+/// Pages in wrong hands, with tokens that are good elsewhere: each is refused, and nothing is shown.
+async fn tokens_of_others(
+    plan: &Plan,
+    keeper: &RunningKeeper,
+    login: &LoginConfig,
+    clock: &einmal_peer::Clock,
+) {
+    let own = certificate(plan, PeerRole::Pages, "pages-1");
+    let mut pages = keeper::client(dial(keeper, &own));
+    let person = plan.town.person(plan.town.applicant).unwrap();
+    let url = login.public_url.clone().unwrap();
+    let stop = tokio_util::sync::CancellationToken::new();
+    let persons = einmal::cockpit::read(&plan.config("cockpit"));
+    let persons = persons.unwrap_or_else(|exit| panic!("{exit}")).demo_persons;
+    let start = DemoProvider::start(persons, &url, clock.clone(), stop.clone());
+    let foreign = Provider::new(&start.await.unwrap(), clock.clone()).unwrap();
+    let own = Provider::new(login, clock.clone()).unwrap();
+    let (good, foreign) = (log_in(&own).await, log_in(&foreign).await);
+    let LoginProof::Oidc(proof) = &good.proof else { panic!("a token") };
+    let mut cut = proof.clone();
+    let end = cut.id_token.len() - 4;
+    cut.id_token.truncate(end);
+    let mut ask = async |proof: Option<&LoginProof>, subject| {
+        let login = proof.map(Into::into);
+        let list = ListRecordsRequest { subject, login, ..ListRecordsRequest::default() };
+        pages.list_records(list).await.map(|answer| answer.into_inner().total)
+    };
+    assert_eq!(ask(Some(&good.proof), None).await.unwrap(), 1);
+    for (what, proof) in [
+        ("of another issuer", foreign.proof.clone()),
+        ("changed", LoginProof::Oidc(cut)),
+        ("none", LoginProof::Demo),
+    ] {
+        let subject = Some(application::subject(person));
+        let refused = ask(Some(&proof), subject).await.unwrap_err();
+        assert_eq!(refused.code(), Code::Unauthenticated, "{what}: {refused}");
+    }
+    stop.cancel();
+    // A keeper that expects another client, or a higher level, takes none of these.
+    for other in [
+        LoginConfig { client_id: "another-cockpit".into(), ..login.clone() },
+        LoginConfig { acr: vec!["higher".into()], ..login.clone() },
+    ] {
+        let other = Provider::new(&other, clock.clone()).unwrap();
+        assert!(other.proven(proof).await.is_err());
+    }
+}
+
+/// Logs in as the first person, without any pages.
+async fn log_in(provider: &Provider) -> Login {
+    let secret = LoginSecret::new(zeroize::Zeroizing::new([9; 32]));
+    let attempt = Attempt { state: "s".repeat(43), secret, verifier: "v".repeat(43) };
+    let url = provider.begin(&attempt, "de").await.unwrap();
+    let code = crate::citizen::code_of_first_person(&url).await;
+    provider.finish(&attempt, &code).await.unwrap()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn only_named_pages_get_in_and_only_with_a_login_that_counts() {
     let World { house, folder } = World::start().await;
+    let login = provider(&house, "127.0.0.1:1".parse().unwrap()).await;
     let (plan, clock) = (house.plan, house.clock);
     house.cockpit.stop().await;
-    let keeper = start_keeper(&keeper_config(&plan, false), clock.clone()).await.unwrap();
+    let keeper = start_keeper(&keeper_config(&plan, &login), clock.clone()).await.unwrap();
     for (role, id) in [
         (PeerRole::Pages, "pages-2"),
         (PeerRole::Operator, "pages-1"),
@@ -167,9 +250,13 @@ async fn doctor_says(
     let demo = std::fs::read_to_string(plan.config("cockpit")).unwrap();
     let both: toml::Table = toml::from_str(&demo).unwrap();
     let mut table = toml::Table::new();
-    for key in ["keeper", "broker", "root", "ledger", "demo_persons", "tls"] {
+    for key in ["keeper", "broker", "root", "ledger", "tls"] {
         table.insert(key.into(), both[key].clone());
     }
+    let login =
+        [("issuer", "http://127.0.0.1:1"), ("client_id", "x"), ("public_url", "http://localhost")];
+    let login = login.into_iter().map(|(key, value)| (key.to_owned(), value.into()));
+    table.insert("login".into(), toml::Value::Table(login.collect()));
     for (key, value) in [
         ("state", "pages".to_owned()),
         ("listen", "127.0.0.1:0".to_owned()),

@@ -111,6 +111,11 @@ impl Index {
         if old == 0 {
             sql("ALTER TABLE records ADD COLUMN facts BLOB").execute(&pool).await?;
         }
+        // Empty but for the records of such an old index, until they are completed.
+        sql("CREATE INDEX IF NOT EXISTS records_without_facts ON records (leaf_index) \
+             WHERE facts IS NULL")
+        .execute(&pool)
+        .await?;
         sql("INSERT OR IGNORE INTO state VALUES (1, ?, 0, '', 0)")
             .bind(origin)
             .execute(&pool)

@@ -7,6 +7,7 @@ mod card;
 mod checkpoint_service;
 pub mod checkpoints;
 mod claims;
+mod complete;
 mod day_files;
 pub mod days;
 pub mod desk;

@@ -3,7 +3,7 @@
 //! checkpoint only where its root is equal. What does not fit is an alarm, and "complete up to"
 //! stands still.
 
-use std::sync::Arc;
+use std::{num::NonZero, sync::Arc};
 
 use einmal_protocol::{
     note::{Checkpoint, LedgerKey, NoteError},
@@ -26,6 +26,9 @@ pub use einmal_protocol::wire::ledger::v1::Entry;
 pub const PENDING_MAX: usize = 16_384;
 /// And at most this many bytes of bodies.
 pub const PENDING_BYTES_MAX: usize = 256 * 1024 * 1024;
+
+/// A thread for fewer is not worth its while.
+const OPENED_TOGETHER: usize = 16;
 
 /// Takes what a ledger's stream says. After an error, tail anew from [`Intake::size`].
 pub struct Intake {
@@ -168,20 +171,49 @@ impl Intake {
         Ok(())
     }
 
-    /// Opens on a thread of its own: half a millisecond for each seal is long for an event loop.
-    async fn open_all(&self, entries: Vec<Checked>) -> Result<Vec<Noted>, IntakeError> {
-        let (ring, participants) = (self.ring.clone(), self.participants.clone());
-        let ledger = self.ledger.name().to_owned();
-        let retention_days = self.retention.days();
-        let work = tokio::task::spawn_blocking(move || {
-            let participants = participants.as_ref();
-            let opener = Opener { ring: &ring, participants, ledger: &ledger, retention_days };
-            entries
-                .into_iter()
-                .map(|entry| opener.open(&entry).map(|opened| Noted { entry, opened }))
-                .collect::<Result<Vec<_>, DayKeyError>>()
-        });
-        Ok(work.await.map_err(|_| IntakeError::Stopped)??)
+    /// Opens on threads of its own, as many as there are cores: half a millisecond for each seal is
+    /// long for an event loop.
+    async fn open_all(&self, mut entries: Vec<Checked>) -> Result<Vec<Noted>, IntakeError> {
+        let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+        let each = entries.len().div_ceil(cores).max(OPENED_TOGETHER);
+        let mut running = Vec::new();
+        while !entries.is_empty() {
+            let rest = entries.split_off(each.min(entries.len()));
+            let part = std::mem::replace(&mut entries, rest);
+            let (ring, participants) = (self.ring.clone(), self.participants.clone());
+            let ledger = self.ledger.name().to_owned();
+            let retention_days = self.retention.days();
+            running.push(tokio::task::spawn_blocking(move || {
+                let participants = participants.as_ref();
+                let opener = Opener { ring: &ring, participants, ledger: &ledger, retention_days };
+                part.into_iter()
+                    .map(|entry| opener.open(&entry).map(|opened| Noted { entry, opened }))
+                    .collect::<Result<Vec<_>, DayKeyError>>()
+            }));
+        }
+        let mut noted = Vec::new();
+        for part in running {
+            noted.extend(part.await.map_err(|_| IntakeError::Stopped)??);
+        }
+        Ok(noted)
+    }
+
+    /// Writes what an index of before lists had filters lacks, read again from the bodies that it
+    /// holds. To be called before anything is taken; where nothing is missing it reads one row.
+    ///
+    /// # Errors
+    /// Where the index cannot be read or written.
+    pub async fn complete(&self) -> Result<u64, IntakeError> {
+        let (mut from, mut written) = (0, 0);
+        loop {
+            let entries = self.index.without_facts(from).await?;
+            let Some(last) = entries.last() else { return Ok(written) };
+            from = last.index + 1;
+            let days = Days { oldest: u32::MAX, forgotten_before: 0, newest: 0 };
+            let entries = entries.into_iter().map(|entry| body::check(entry, days));
+            let noted = self.open_all(entries.collect::<Result<_, _>>()?).await?;
+            written += self.index.add_facts(&noted).await?;
+        }
     }
 }
 

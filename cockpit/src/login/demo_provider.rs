@@ -127,7 +127,7 @@ impl DemoProvider {
         Ok(LoginConfig {
             issuer,
             client_id: CLIENT.into(),
-            public_url: public_url.to_owned(),
+            public_url: Some(public_url.to_owned()),
             client_secret: None,
             certificate: None,
             key: None,

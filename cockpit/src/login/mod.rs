@@ -5,6 +5,7 @@
 pub mod demo_provider;
 pub mod keys;
 pub mod oidc;
+mod pace;
 pub mod proof;
 pub mod provider;
 

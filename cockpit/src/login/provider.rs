@@ -6,6 +6,7 @@
 use std::{
     path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
+    time::Duration,
 };
 
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
@@ -31,6 +32,7 @@ use super::{
     Attempt, RETURN_PATH, encode,
     keys::KeySet,
     oidc::{self, ClaimNames, Expected, Shown, TOKEN_MAX, TokenError},
+    pace::Pace,
     proof::{Login, LoginProof, OidcProof},
 };
 
@@ -42,6 +44,8 @@ const FRESH_MS: u64 = 60 * 60_000;
 const KEPT_MS: u64 = 24 * 60 * 60_000;
 /// An unknown key or a failure makes us ask again, but not more often than this.
 const AGAIN_MS: u64 = 10_000;
+/// Whoever asks it what it says of itself waits so long: less than a keeper's own deadline.
+const ASK_WITHIN: Duration = Duration::from_secs(3);
 /// Codes that are exchanged at one moment.
 const AT_ONCE: usize = 64;
 
@@ -54,8 +58,9 @@ pub struct LoginConfig {
     /// Who we are to it.
     pub client_id: String,
     /// Where citizens reach the pages: "https://cockpit.example". `/anmelden/zurueck` below it is
-    /// the redirect URI to register with the provider.
-    pub public_url: String,
+    /// the redirect URI to register with the provider. A keeper alone needs none.
+    #[serde(default)]
+    pub public_url: Option<String>,
     /// File with the client's secret, if the provider wants one.
     #[serde(default)]
     pub client_secret: Option<PathBuf>,
@@ -121,6 +126,16 @@ struct Memory {
     tried_ms: u64,
 }
 
+/// What is known without asking.
+enum Remembered {
+    /// Good.
+    Fresh(Known),
+    /// To be asked anew; what it said before counts where it does not answer.
+    Kept(Option<Known>),
+    /// To be asked anew, but it was a moment ago.
+    Paced(Option<Known>),
+}
+
 /// An OpenID provider that we are registered with.
 pub struct Provider {
     expected: Expected,
@@ -128,7 +143,9 @@ pub struct Provider {
     scope: String,
     secret: Option<Zeroizing<String>>,
     http: HttpClient,
-    memory: tokio::sync::Mutex<Memory>,
+    memory: Mutex<Memory>,
+    /// Held by the one who asks the provider.
+    asking: tokio::sync::Mutex<()>,
     pace: Pace,
     places: Semaphore,
     clock: Clock,
@@ -150,9 +167,9 @@ impl Provider {
         if !is_safe(&config.issuer) {
             return Err(LoginSetupError::Url("issuer"));
         }
-        let public_url = config.public_url.trim_end_matches('/');
-        let bare = public_url.parse::<Uri>().is_ok_and(|uri| uri.path() == "/");
-        if !is_safe(public_url) || !bare {
+        let public_url = config.public_url.as_deref().map(|url| url.trim_end_matches('/'));
+        let bare = |url: &str| url.parse::<Uri>().is_ok_and(|uri| uri.path() == "/");
+        if public_url.is_some_and(|url| !is_safe(url) || !bare(url)) {
             return Err(LoginSetupError::Url("public_url"));
         }
         if config.acr.is_empty() {
@@ -169,11 +186,12 @@ impl Provider {
                 acr: config.acr.clone(),
                 claims: config.claims.clone(),
             },
-            public_url: public_url.to_owned(),
+            public_url: public_url.unwrap_or_default().to_owned(),
             scope: config.scope.clone(),
             secret,
             http: HttpClient::new(options(config)?),
-            memory: tokio::sync::Mutex::default(),
+            memory: Mutex::default(),
+            asking: tokio::sync::Mutex::default(),
             pace: Pace::new(config.logins_per_minute),
             places: Semaphore::new(AT_ONCE),
             clock,
@@ -298,36 +316,50 @@ impl Provider {
     }
 
     /// What the provider says of itself: from memory while it is fresh, and newer than
-    /// `outdated_ms` where that is given.
+    /// `outdated_ms` where that is given. One asks it anew; all others go on with what it said
+    /// before, so that a provider that hangs stops nobody whose session has begun.
     async fn known(&self, outdated_ms: Option<u64>) -> Result<Known, LoginError> {
-        let mut memory = self.memory.lock().await;
+        let kept = match self.remembered(outdated_ms) {
+            Remembered::Fresh(known) => return Ok(known),
+            Remembered::Kept(known) => known,
+            Remembered::Paced(kept) => return kept.ok_or(LoginError::Away),
+        };
+        let asking = match (&kept, self.asking.try_lock()) {
+            (_, Ok(asking)) => asking,
+            (Some(known), Err(_)) => return Ok(known.clone()),
+            (None, Err(_)) => self.asking.lock().await,
+        };
+        // Somebody else may have asked meanwhile.
+        match self.remembered(outdated_ms) {
+            Remembered::Fresh(known) => return Ok(known),
+            Remembered::Paced(kept) => return kept.ok_or(LoginError::Away),
+            Remembered::Kept(_) => {}
+        }
+        let at_ms = self.clock.now_ms();
+        let asked = tokio::time::timeout(ASK_WITHIN, self.discover(at_ms)).await;
+        let asked = asked.unwrap_or(Err(LoginError::Away));
+        let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        // Failures and doubts are paced, from when they ended; the first doubt may come at once.
+        memory.tried_ms = if asked.is_ok() && kept.is_none() { 0 } else { self.clock.now_ms() };
+        if let Ok(known) = &asked {
+            memory.known = Some(known.clone());
+        }
+        drop((memory, asking));
+        asked.or_else(|error| {
+            tracing::warn!(%error, "the login provider cannot be asked; trying again");
+            kept.ok_or(error)
+        })
+    }
+
+    fn remembered(&self, outdated_ms: Option<u64>) -> Remembered {
+        let memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
         let now_ms = self.clock.now_ms();
         let age = |known: &Known| now_ms.saturating_sub(known.at_ms);
-        let fresh = memory.known.as_ref().filter(|known| age(known) < FRESH_MS);
-        if let Some(known) = fresh
-            && outdated_ms.is_none_or(|outdated| known.at_ms > outdated)
-        {
-            return Ok(known.clone());
-        }
-        let kept = memory.known.clone().filter(|known| age(known) < KEPT_MS);
-        let tried = now_ms.saturating_sub(memory.tried_ms) < AGAIN_MS;
-        if tried {
-            return kept.ok_or(LoginError::Away);
-        }
-        memory.tried_ms = now_ms;
-        match self.discover(now_ms).await {
-            Ok(known) => {
-                memory.known = Some(known.clone());
-                // Only failures and doubts are paced: the first doubt may come at once.
-                if kept.is_none() {
-                    memory.tried_ms = 0;
-                }
-                Ok(known)
-            }
-            Err(error) => {
-                tracing::warn!(%error, "the login provider cannot be asked; trying again");
-                kept.ok_or(error)
-            }
+        let newer = |known: &Known| outdated_ms.is_none_or(|outdated| known.at_ms > outdated);
+        match memory.known.clone().filter(|known| age(known) < KEPT_MS) {
+            Some(known) if age(&known) < FRESH_MS && newer(&known) => Remembered::Fresh(known),
+            kept if now_ms.saturating_sub(memory.tried_ms) < AGAIN_MS => Remembered::Paced(kept),
+            kept => Remembered::Kept(kept),
         }
     }
 
@@ -397,29 +429,6 @@ fn join(url: &str, query: &str) -> String {
     format!("{url}{joint}{query}")
 }
 
-/// So many a minute, evenly, with ten seconds' worth at once.
-struct Pace {
-    step_us: u64,
-    next_us: Mutex<u64>,
-}
-
-impl Pace {
-    fn new(per_minute: u32) -> Self {
-        Self { step_us: 60_000_000 / u64::from(per_minute.max(1)), next_us: Mutex::new(0) }
-    }
-
-    fn admits(&self, now_ms: u64) -> bool {
-        let now_us = now_ms.saturating_mul(1000);
-        let mut next = self.next_us.lock().unwrap_or_else(PoisonError::into_inner);
-        let at = (*next).max(now_us);
-        let good = at - now_us < 10_000_000;
-        if good {
-            *next = at + self.step_us;
-        }
-        good
-    }
-}
-
 /// Why a login cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum LoginSetupError {
@@ -463,14 +472,6 @@ pub enum LoginError {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_pace_lets_through_what_was_agreed() {
-        let pace = Pace::new(600);
-        let admitted = (0..60_000).filter(|ms| pace.admits(1_000_000 + ms)).count();
-        assert!((690..=710).contains(&admitted), "{admitted}: a minute's, and 10 s ahead");
-        assert!(!pace.admits(1_060_000) && pace.admits(1_070_000));
-    }
 
     #[test]
     fn nothing_leaves_this_machine_in_the_clear() {

@@ -26,6 +26,8 @@ pub(crate) enum Trouble {
     Busy,
     /// The login was broken off, is too old, or its token is not good.
     Login,
+    /// The keeper does not accept the session's login any more.
+    LoginOver,
     /// The login is not sure enough.
     LoginLevel,
     /// The login does not say enough about the person.
@@ -42,7 +44,7 @@ impl Trouble {
     pub(crate) fn status(self) -> StatusCode {
         match self {
             Self::NotFound => StatusCode::NOT_FOUND,
-            Self::Form | Self::Login | Self::LoginLevel | Self::LoginPerson => {
+            Self::Form | Self::Login | Self::LoginOver | Self::LoginLevel | Self::LoginPerson => {
                 StatusCode::FORBIDDEN
             }
             Self::Busy | Self::Keeper | Self::LoginAway => StatusCode::SERVICE_UNAVAILABLE,
@@ -55,6 +57,7 @@ impl From<tonic::Status> for Trouble {
     fn from(status: tonic::Status) -> Self {
         match status.code() {
             tonic::Code::NotFound | tonic::Code::InvalidArgument => Self::NotFound,
+            tonic::Code::Unauthenticated => Self::LoginOver,
             code => {
                 tracing::error!(?code, "the keeper did not answer");
                 Self::Keeper
@@ -62,6 +65,10 @@ impl From<tonic::Status> for Trouble {
         }
     }
 }
+
+/// Marks an answer after which the visitor's session is over.
+#[derive(Clone, Copy)]
+pub(crate) struct EndSession;
 
 #[derive(Template)]
 #[template(path = "trouble.html")]
@@ -76,7 +83,7 @@ pub(crate) fn trouble(v: &Visit, trouble: Trouble) -> Response {
         Trouble::NotFound => v.w.error_not_found,
         Trouble::Form => v.w.error_form,
         Trouble::Busy => v.w.error_busy,
-        Trouble::Login => v.w.error_login,
+        Trouble::Login | Trouble::LoginOver => v.w.error_login,
         Trouble::LoginLevel => v.w.error_level,
         Trouble::LoginPerson => v.w.error_person,
         Trouble::LoginAway => v.w.error_away,
@@ -85,6 +92,9 @@ pub(crate) fn trouble(v: &Visit, trouble: Trouble) -> Response {
     };
     let mut response = page(&TroublePage { v, text });
     *response.status_mut() = trouble.status();
+    if trouble == Trouble::LoginOver {
+        response.extensions_mut().insert(EndSession);
+    }
     response
 }
 

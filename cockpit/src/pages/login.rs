@@ -17,7 +17,7 @@ use super::{
     session::Cookie,
     visit::{Jar, Visit},
 };
-use crate::login::{LoginError, LoginProof, oidc::TokenError};
+use crate::login::{LoginError, oidc::TokenError};
 
 #[derive(Template)]
 #[template(path = "login.html")]
@@ -96,10 +96,7 @@ pub(crate) async fn arrive(
         Some(attempt) => {
             let code = Zeroizing::new(back.code);
             match app.pages.login.finish(&attempt, &code).await {
-                Ok(mut login) => {
-                    if app.pages.demo {
-                        login.proof = LoginProof::Demo;
-                    }
+                Ok(login) => {
                     if let Some(old) = &v.cookie {
                         app.sessions.end(old);
                     }

@@ -28,6 +28,8 @@ pub const IDLE_MS: u64 = 15 * 60_000;
 pub const LIFE_MS: u64 = 60 * 60_000;
 /// At most this many at once.
 pub const SESSIONS_MAX: usize = 50_000;
+/// And at most so many bytes of what they know: an id token can be long.
+const SESSION_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// At most this many of one person; the oldest ends.
 pub const PER_PERSON: usize = 4;
 
@@ -119,6 +121,8 @@ impl Kept {
 #[derive(Default)]
 struct All {
     kept: HashMap<[u8; 32], Kept>,
+    /// Of all that is sealed in them.
+    bytes: usize,
     /// Ids by bucket, the oldest first.
     buckets: HashMap<u16, Vec<[u8; 32]>>,
 }
@@ -126,6 +130,7 @@ struct All {
 impl All {
     fn remove(&mut self, id: &[u8; 32]) {
         let Some(gone) = self.kept.remove(id) else { return };
+        self.bytes = self.bytes.saturating_sub(gone.sealed.len());
         if let Some(ids) = self.buckets.get_mut(&gone.bucket) {
             ids.retain(|other| other != id);
         }
@@ -134,10 +139,16 @@ impl All {
     fn sweep(&mut self, now_ms: u64) {
         self.kept.retain(|_, session| !session.is_over(now_ms));
         let kept = &self.kept;
+        self.bytes = kept.values().map(|session| session.sealed.len()).sum();
         self.buckets.retain(|_, ids| {
             ids.retain(|id| kept.contains_key(id));
             !ids.is_empty()
         });
+    }
+
+    /// Whether one more of this size finds no place.
+    fn is_full(&self, size: usize) -> bool {
+        self.kept.len() >= SESSIONS_MAX || self.bytes.saturating_add(size) > SESSION_BYTES_MAX
     }
 }
 
@@ -170,14 +181,15 @@ impl Sessions {
         let ids = all.buckets.entry(bucket).or_default();
         if ids.len() >= PER_PERSON {
             let oldest = ids.remove(0);
-            all.kept.remove(&oldest);
+            all.remove(&oldest);
         }
-        if all.kept.len() >= SESSIONS_MAX {
+        if all.is_full(sealed.len()) {
             all.sweep(now_ms);
         }
-        if all.kept.len() >= SESSIONS_MAX {
+        if all.is_full(sealed.len()) {
             return None;
         }
+        all.bytes += sealed.len();
         all.buckets.entry(bucket).or_default().push(id);
         all.kept.insert(id, Kept { sealed, bucket, began_ms: now_ms, seen_ms: now_ms });
         Some(cookie)
@@ -236,6 +248,7 @@ fn read(mut bytes: &[u8]) -> Option<Login> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::login::OidcProof;
 
     fn person() -> Login {
         let person = Subject { idnr: "86095742719".into(), ..Subject::default() };
@@ -288,6 +301,30 @@ mod tests {
             .any(|kept| kept.sealed.windows(11).any(|window| window == b"86095742719"));
         assert!(!clear);
         assert!(sessions.begin(&person(), IDLE_MS + 1).is_some(), "the idle make room");
+    }
+
+    #[test]
+    fn long_tokens_do_not_fill_the_memory() {
+        let sessions = Sessions::default();
+        let long = |number: usize| {
+            let id_token = Zeroizing::new("a".repeat(8 * 1024));
+            let secret = LoginSecret::new(Zeroizing::new([1; 32]));
+            let mut login = person();
+            login.person.birth_place = number.to_string();
+            Login { proof: LoginProof::Oidc(OidcProof { id_token, secret }), ..login }
+        };
+        let begun =
+            (0..SESSIONS_MAX).take_while(|n| sessions.begin(&long(*n), 0).is_some()).count();
+        assert!((7_000..8_200).contains(&begun), "{begun}");
+        let held = || {
+            let all = sessions.lock();
+            let sum: usize = all.kept.values().map(|kept| kept.sealed.len()).sum();
+            assert_eq!(sum, all.bytes);
+            sum
+        };
+        assert!(held() <= SESSION_BYTES_MAX);
+        assert!(sessions.begin(&long(0), IDLE_MS + 1).is_some(), "the idle make room");
+        assert!(held() < 10_000);
     }
 
     #[test]

@@ -160,6 +160,12 @@ pub(crate) async fn enter(
     if let Some(trouble) = bare_refusal(&response) {
         response = answers::trouble(&visit, trouble);
     }
+    if response.extensions().get::<answers::EndSession>().is_some()
+        && let Some(cookie) = &visit.cookie
+    {
+        app.sessions.end(cookie);
+        Jar::Session.set(&mut response, app.pages.secure_cookies, None);
+    }
     if let Some(lang) = chosen {
         let secure = if app.pages.secure_cookies { "; Secure" } else { "" };
         let text = format!(

@@ -70,6 +70,12 @@ pub(super) async fn follow(parts: Follower, stop: CancellationToken) {
     while !stop.is_cancelled() {
         let participants = Arc::clone(&parts.trusted) as Arc<dyn Participants>;
         let intake = parts.keeper.intake(participants);
+        match intake.complete().await {
+            Ok(0) => {}
+            Ok(records) => tracing::info!(records, "the index of an older version is complete"),
+            Err(error) => tracing::error!(%error, "alarm: the index of an older version is not \
+                                                     complete: some lists will fail"),
+        }
         let followed = tokio::select! {
             followed = tail(intake, parts.channel.clone(), &mut wait) => followed,
             () = stop.cancelled() => return,

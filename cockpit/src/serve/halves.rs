@@ -12,7 +12,6 @@ use einmal_peer::{
 };
 use einmal_protocol::wire::cockpit::v1::keeper_service_client::KeeperServiceClient;
 use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 
 use super::{
@@ -21,9 +20,9 @@ use super::{
     site::Site,
 };
 use crate::{
-    config::{KeeperConfig, PagesConfig},
+    config::{CockpitConfig, KeeperConfig, PagesConfig},
     keeper::{self, Keeper, KeeperError, KeeperSettings, take_checkpoints},
-    login::{DemoProvider, LoginConfig, Logins, Provider},
+    login::{DemoProvider, LoginConfig, LoginSetupError, Logins, Provider},
     pages::{self, Kern, Pages},
 };
 
@@ -62,7 +61,9 @@ pub async fn start_keeper(
         return Err(ServeError::NoDoor);
     }
     let site = Site::open(config, &clock).await?;
-    keep(config, &site, &clock).await
+    let provider = config.login.as_ref().map(|login| Provider::new(login, clock.clone()));
+    let logins = Logins { demo: false, oidc: provider.transpose()?.map(Arc::new) };
+    keep(config, &site, logins, &clock).await
 }
 
 /// Starts pages alone: they hold no day key, no identity key and no index, and ask their keeper.
@@ -78,7 +79,10 @@ pub async fn start_pages(config: &PagesConfig, clock: Clock) -> Result<RunningPa
         id: Some(config.keeper.clone()),
     };
     let channel = dial::channel(&target, Arc::clone(&site.tls.client))?;
-    let mut running = show(config, &site, keeper::client(channel), &clock).await?;
+    let provider = Arc::new(Provider::new(&config.login, clock.clone())?);
+    let front = Front::open(config.listen).await?;
+    let mut running =
+        front.show(config, &site, (keeper::client(channel), provider, false), &clock)?;
     let stop = running.tasks.stop.clone();
     let told =
         expiry::daily(Arc::clone(&site.trust), site.tls.ends_at_ms, clock.clone(), stop.clone());
@@ -104,9 +108,10 @@ pub async fn start_pages(config: &PagesConfig, clock: Clock) -> Result<RunningPa
 pub(super) async fn keep(
     config: &KeeperConfig,
     site: &Site,
+    logins: Logins,
     clock: &Clock,
 ) -> Result<RunningKeeper, ServeError> {
-    let keeper = open_keeper(config, site, clock).await?;
+    let keeper = open_keeper(config, site, logins, clock).await?;
     let mut forgetting = Daily::default();
     forgetting.look(&keeper, clock.now_ms()).await;
     let card = keeper.card(clock.now_ms()).map_err(KeeperError::Days)?;
@@ -147,12 +152,9 @@ pub(super) async fn keep(
 async fn open_keeper(
     config: &KeeperConfig,
     site: &Site,
+    logins: Logins,
     clock: &Clock,
 ) -> Result<Keeper, ServeError> {
-    if config.login.is_some() && config.demo_logins {
-        return Err(ServeError::TwoLogins("demo_logins"));
-    }
-    let provider = config.login.as_ref().map(|login| Provider::new(login, clock.clone()));
     std::fs::create_dir_all(&config.state).map_err(|error| FileError::new(&config.state, error))?;
     let settings = KeeperSettings {
         participant: config.keeper.clone(),
@@ -161,57 +163,73 @@ async fn open_keeper(
         index: config.index(),
         ledger: site.ledger.clone(),
         retention_days: site.retention_days(),
-        logins: Logins { demo: config.demo_logins, oidc: provider.transpose()?.map(Arc::new) },
+        logins,
     };
     let archive = Arc::clone(&site.trusted) as Arc<dyn keeper::Archive>;
     Ok(Keeper::open(settings, archive, clock.clone()).await?)
 }
 
-/// The pages' half.
-pub(super) async fn show(
-    config: &PagesConfig,
-    site: &Site,
-    keeper: KeeperServiceClient<Channel>,
-    clock: &Clock,
-) -> Result<RunningPages, ServeError> {
-    let listener = TcpListener::bind(config.listen).await.map_err(port(config.listen))?;
-    let address = listener.local_addr().map_err(port(config.listen))?;
-    let mut tasks = Tasks::default();
-    let login = login_at(config, address, clock, &tasks.stop).await?;
-    let pages = Pages {
-        keeper,
-        vocabulary: Arc::clone(&site.trusted) as Arc<dyn pages::Vocabulary>,
-        login: Arc::new(Provider::new(&login, clock.clone())?),
-        demo: config.login.is_none(),
-        kern: config.kern.as_deref().map(Kern::open).transpose()?,
-        ledger: site.ledger.clone(),
-        secure_cookies: config.secure_cookies,
-        clock: clock.clone(),
-    };
-    let stopped = tasks.stop.clone();
-    tasks.spawn(async move {
-        if let Err(error) = pages::serve(listener, pages, stopped.cancelled_owned()).await {
-            tracing::error!(%error, "the pages ended");
-        }
-    });
-    tracing::info!(%address, keeper = config.keeper, ledger = config.ledger, "serving pages");
-    Ok(RunningPages { address, tasks })
+/// Where citizens come, before anybody answers there: a demonstration's provider must know it.
+pub(super) struct Front {
+    listener: TcpListener,
+    address: SocketAddr,
+    tasks: Tasks,
 }
 
-/// The configured provider, or the demo's own.
-async fn login_at(
-    config: &PagesConfig,
-    pages: SocketAddr,
-    clock: &Clock,
-    stop: &CancellationToken,
-) -> Result<LoginConfig, ServeError> {
-    match &config.login {
-        Some(_) if !config.demo_persons.is_empty() => Err(ServeError::TwoLogins("demo_persons")),
-        Some(login) => Ok(login.clone()),
-        None => {
-            let (persons, url) = (config.demo_persons.clone(), format!("http://{pages}"));
-            Ok(DemoProvider::start(persons, &url, clock.clone(), stop.clone()).await?)
+impl Front {
+    pub(super) async fn open(listen: SocketAddr) -> Result<Self, ServeError> {
+        let listener = TcpListener::bind(listen).await.map_err(port(listen))?;
+        let address = listener.local_addr().map_err(port(listen))?;
+        Ok(Self { listener, address, tasks: Tasks::default() })
+    }
+
+    /// The configured provider, or a demonstration's own, which it starts.
+    pub(super) async fn login(
+        &self,
+        config: &CockpitConfig,
+        clock: &Clock,
+    ) -> Result<LoginConfig, ServeError> {
+        match &config.login {
+            Some(_) if !config.demo_persons.is_empty() => Err(ServeError::TwoLogins),
+            Some(login) => Ok(login.clone()),
+            None => {
+                let (persons, url) =
+                    (config.demo_persons.clone(), format!("http://{}", self.address));
+                let stop = self.tasks.stop.clone();
+                Ok(DemoProvider::start(persons, &url, clock.clone(), stop).await?)
+            }
         }
+    }
+
+    /// The pages' half.
+    pub(super) fn show(
+        mut self,
+        config: &PagesConfig,
+        site: &Site,
+        (keeper, login, demo): (KeeperServiceClient<Channel>, Arc<Provider>, bool),
+        clock: &Clock,
+    ) -> Result<RunningPages, ServeError> {
+        if config.login.public_url.is_none() {
+            return Err(LoginSetupError::Url("public_url").into());
+        }
+        let pages = Pages {
+            keeper,
+            vocabulary: Arc::clone(&site.trusted) as Arc<dyn pages::Vocabulary>,
+            login,
+            demo,
+            kern: config.kern.as_deref().map(Kern::open).transpose()?,
+            ledger: site.ledger.clone(),
+            secure_cookies: config.secure_cookies,
+            clock: clock.clone(),
+        };
+        let (stopped, listener, address) = (self.tasks.stop.clone(), self.listener, self.address);
+        self.tasks.spawn(async move {
+            if let Err(error) = pages::serve(listener, pages, stopped.cancelled_owned()).await {
+                tracing::error!(%error, "the pages ended");
+            }
+        });
+        tracing::info!(%address, keeper = config.keeper, ledger = config.ledger, "serving pages");
+        Ok(RunningPages { address, tasks: self.tasks })
     }
 }
 

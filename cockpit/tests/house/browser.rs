@@ -14,7 +14,7 @@ use tokio::{
 };
 use tower::ServiceExt;
 
-use crate::words::COCKPIT;
+use crate::house::logins::COCKPIT;
 
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,

@@ -9,6 +9,8 @@
     reason = "a world for tests, of which each uses its part"
 )]
 
+pub(crate) mod logins;
+
 use std::{
     path::PathBuf,
     sync::{
@@ -22,7 +24,7 @@ use einmal_cockpit::{
         DayKeyFiles, Entry, Intake, IntakeError, Keeper, KeeperSettings, NoArchive, Participants,
         Taken, connect_in_process,
     },
-    login::Logins,
+    login::{LoginConfig, Logins},
 };
 use einmal_peer::Clock;
 use einmal_protocol::{
@@ -51,6 +53,8 @@ use einmal_protocol::{
 };
 use prost::Message;
 use tonic::transport::Channel;
+
+use logins::{demo_logins, provider};
 
 pub(crate) const LEDGER: &str = "einmal.example/ledger";
 pub(crate) const AUTHORITY: &str = "elterngeldstelle-bremen";
@@ -182,6 +186,8 @@ pub(crate) struct House {
     pub(crate) clock: Clock,
     pub(crate) entries: Vec<Entry>,
     pub(crate) edge: Edge,
+    /// Where people log in; the keeper takes its tokens.
+    pub(crate) login: LoginConfig,
     counter: u64,
 }
 
@@ -234,7 +240,8 @@ impl House {
     pub(crate) async fn build() -> Self {
         let folder = fresh_folder();
         let clock = Clock::standing_at(NOW);
-        let keeper = open_keeper(&folder, clock.clone(), Logins::demo_only()).await;
+        let login = provider(&clock).await;
+        let keeper = open_keeper(&folder, clock.clone(), demo_logins(&login, &clock)).await;
         let intake = keeper.intake(known());
         Self {
             folder,
@@ -243,12 +250,13 @@ impl House {
             clock,
             entries: Vec::new(),
             edge: Edge::default(),
+            login,
             counter: 0,
         }
     }
 
     pub(crate) async fn reopen(&mut self) {
-        self.reopen_for(Logins::demo_only()).await;
+        self.reopen_for(demo_logins(&self.login, &self.clock)).await;
     }
 
     /// Opens the keeper again, which then takes these logins.

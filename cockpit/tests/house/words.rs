@@ -4,17 +4,12 @@
 use std::sync::Arc;
 
 use einmal_cockpit::{
-    login::{DemoPerson, DemoProvider, LoginConfig, Provider},
+    login::{LoginConfig, Provider},
     pages::{Pages, Participation, Vocabulary},
 };
 use einmal_policy::rules_document::Texts;
-use einmal_protocol::wire::v1::Subject;
-use tokio_util::sync::CancellationToken;
 
-use crate::house::{AUTHORITY, House, REGISTER, canary, ledger_key, other};
-
-/// Where the pages are, as the provider knows them.
-pub(crate) const COCKPIT: &str = "https://cockpit.example";
+use crate::house::{AUTHORITY, House, REGISTER, ledger_key};
 
 pub(crate) struct Words;
 
@@ -83,25 +78,8 @@ impl Vocabulary for Words {
     }
 }
 
-pub(crate) fn demo_person(subject: Subject) -> DemoPerson {
-    DemoPerson {
-        idnr: subject.idnr,
-        birth_name: subject.birth_name,
-        given_names: subject.given_names,
-        birth_date: subject.birth_date,
-        birth_place: subject.birth_place,
-    }
-}
-
-/// The demo's provider with its two persons.
-pub(crate) async fn provider(house: &House) -> LoginConfig {
-    let persons = vec![demo_person(canary()), demo_person(other())];
-    let stop = CancellationToken::new();
-    DemoProvider::start(persons, COCKPIT, house.clock.clone(), stop).await.unwrap()
-}
-
 pub(crate) async fn pages(house: &House) -> Pages {
-    pages_at(house, &provider(house).await)
+    pages_at(house, &house.login)
 }
 
 pub(crate) fn pages_at(house: &House, login: &LoginConfig) -> Pages {

@@ -69,6 +69,15 @@ fn shown(count: u64) -> String {
     if count < HIDDEN_BELOW { format!("fewer than {HIDDEN_BELOW}") } else { count.to_string() }
 }
 
+/// A part of a whole, where neither it nor the rest is small enough to be hidden.
+fn share(part: u64, whole: u64) -> String {
+    match whole.saturating_sub(part) {
+        0 => format!("all {whole}"),
+        rest if rest < HIDDEN_BELOW => "nearly all".to_owned(),
+        _ => format!("{part} of {whole}"),
+    }
+}
+
 fn median(mut list: Vec<u64>) -> u64 {
     list.sort_unstable();
     list.get(list.len() / 2).copied().unwrap_or_default()
@@ -193,14 +202,14 @@ impl Counts {
         // Shares are compared crosswise, in whole numbers.
         let twice = of.recent_odd * others.max(1) >= 2 * others_odd * of.recent;
         (of.recent_odd >= HIDDEN_BELOW && of.recent_odd * 5 >= of.recent && twice).then(|| {
-            format!("{} of {} accesses were from 22 to 5 o'clock", of.recent_odd, of.recent)
+            format!("{} accesses were from 22 to 5 o'clock", share(of.recent_odd, of.recent))
         })
     }
 }
 
 fn refusals(of: &OfAuthority) -> Option<String> {
     let many = of.recent_refused >= HIDDEN_BELOW && of.recent_refused * 10 >= of.recent * 3;
-    many.then(|| format!("{} of {} requests were refused", of.recent_refused, of.recent))
+    many.then(|| format!("{} requests were refused", share(of.recent_refused, of.recent)))
 }
 
 fn word(result: RecordResult) -> &'static str {
@@ -287,6 +296,18 @@ mod tests {
         assert!(!kinds.iter().any(|(_, authority)| authority == "steady"), "{kinds:?}");
         let others = kinds.iter().filter(|(kind, _)| *kind != "much").count();
         assert_eq!(others, 2, "{kinds:?}");
+    }
+
+    #[test]
+    fn what_is_said_of_a_part_tells_no_small_rest() {
+        for whole in HIDDEN_BELOW..60 {
+            for part in HIDDEN_BELOW..=whole {
+                let said = share(part, whole);
+                let rest = whole - part;
+                let exact = said.contains(&part.to_string()) && said.contains(&whole.to_string());
+                assert_eq!(exact, rest == 0 || rest >= HIDDEN_BELOW, "{part}, {whole}: {said}");
+            }
+        }
     }
 
     #[test]
