@@ -12,6 +12,7 @@ pub mod doctor;
 pub mod documents;
 pub mod exit;
 pub mod foreign;
+pub mod health;
 pub mod ledger;
 pub mod logging;
 pub mod online;
@@ -57,6 +58,7 @@ enum What {
     Online(online::Args),
     Ledger(ledger::Args),
     Doctor(doctor::Args),
+    Health(health::Args),
     Verify(verify::Args),
     Bench(bench::Args),
     Witness(witness::Args),
@@ -81,6 +83,7 @@ pub fn run(command: Command) -> Result<(), Exit> {
         What::Online(args) => block_on(online::run(args)),
         What::Ledger(args) => block_on(ledger::run(args)),
         What::Doctor(args) => block_on(doctor::run(args)),
+        What::Health(args) => block_on(health::run(args)),
         What::Verify(args) => verify::run(&args),
         What::Bench(args) => block_on(bench::run(args)),
         What::Witness(args) => block_on(witness::run(args)),

@@ -43,6 +43,9 @@ pub struct CockpitConfig {
     /// `address` of this keeper. Left out: nowhere.
     #[serde(default)]
     pub checkpoints: Option<SocketAddr>,
+    /// Where figures are served, in plain HTTP; keep it on loopback. Left out: nowhere.
+    #[serde(default)]
+    pub metrics: Option<SocketAddr>,
     /// Cookies only over HTTPS. False only for trying things out on one machine.
     #[serde(default = "yes")]
     pub secure_cookies: bool,
@@ -83,6 +86,9 @@ pub struct KeeperConfig {
     /// Where operators hand in checkpoints, as in [`CockpitConfig`].
     #[serde(default)]
     pub checkpoints: Option<SocketAddr>,
+    /// Where figures are served, in plain HTTP; keep it on loopback. Left out: nowhere.
+    #[serde(default)]
+    pub metrics: Option<SocketAddr>,
     /// The OpenID provider whose tokens count, as the pages have it too; the keeper verifies each
     /// by itself.
     #[serde(default)]
@@ -112,6 +118,9 @@ pub struct PagesConfig {
     pub state: PathBuf,
     /// Where the pages are served, in plain HTTP behind a TLS proxy.
     pub listen: SocketAddr,
+    /// Where figures are served, in plain HTTP; keep it on loopback. Left out: nowhere.
+    #[serde(default)]
+    pub metrics: Option<SocketAddr>,
     /// Cookies only over HTTPS. False only for trying things out on one machine.
     #[serde(default = "yes")]
     pub secure_cookies: bool,
@@ -177,6 +186,8 @@ impl CockpitConfig {
             day_keys: self.day_keys.clone(),
             state: self.state.clone(),
             checkpoints: self.checkpoints,
+            // Both halves at one address.
+            metrics: None,
             login: self.login.clone(),
             pages: None,
         }
@@ -194,6 +205,7 @@ impl CockpitConfig {
             ledger: self.ledger.clone(),
             state: self.state.clone(),
             listen: self.listen,
+            metrics: None,
             secure_cookies: self.secure_cookies,
             login,
             kern: self.kern.clone(),

@@ -8,7 +8,9 @@ mod site;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use einmal_peer::{Clock, dial::DialError, files::FileError, trust::TrustStoreError};
+use einmal_peer::{
+    Clock, dial::DialError, figures::Shown, files::FileError, trust::TrustStoreError,
+};
 use einmal_policy::root::RootError;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -23,7 +25,7 @@ pub use crate::config::{CockpitConfig, KeeperConfig, PagesConfig, Place};
 use crate::{
     keeper::{Keeper, KeeperError, connect_in_process},
     login::{DemoProviderError, LoginSetupError, Logins, Provider},
-    pages::KernError,
+    pages::{Figures, KernError},
 };
 
 /// Rules and directory are asked for anew, and the key card is looked at, this often.
@@ -35,6 +37,8 @@ pub struct Running {
     pub address: SocketAddr,
     /// Where checkpoints are handed in.
     pub checkpoints: Option<SocketAddr>,
+    /// Where figures of both halves are.
+    pub metrics: Option<SocketAddr>,
     /// The keeper.
     pub keeper: Keeper,
     halves: (RunningKeeper, RunningPages),
@@ -64,7 +68,14 @@ pub async fn start(config: &CockpitConfig, clock: Clock) -> Result<Running, Serv
     let keeper = halves::keep(&config.keeper(), &site, logins, &clock).await?;
     let client = connect_in_process(keeper.keeper.clone());
     let pages = front.show(&pages, &site, (client, provider, demo), &clock)?;
+    let shown: Vec<Arc<dyn Shown>> =
+        vec![Arc::clone(&keeper.shown), Arc::new(Figures::new(Arc::clone(&pages.app), None))];
+    let metrics = match config.metrics {
+        Some(at) => Some(halves::show_figures(at, shown, &keeper.tasks).await?),
+        None => None,
+    };
     Ok(Running {
+        metrics,
         address: pages.address,
         checkpoints: keeper.checkpoints,
         keeper: keeper.keeper.clone(),

@@ -405,7 +405,7 @@ impl Maker {
             let mut text = format!(
                 "broker = \"{broker}\"\n\
                  root = \"trust/root.signed\"\n\
-                 state = \"adapter-{operator}\"\n\n{}",
+                 state = \"adapter-{operator}\"\nmetrics = \"127.0.0.1:0\"\n\n{}",
                 tls(operator)
             );
             for DemoRegister { id, .. } in registers.iter().filter(|one| one.operator == operator) {
@@ -436,7 +436,7 @@ impl Maker {
              state = \"cockpit/state\"\n\
              listen = \"127.0.0.1:0\"\n\
              checkpoints = \"{checkpoints}\"\n\
-             secure_cookies = false\n\n{}",
+             metrics = \"127.0.0.1:0\"\nsecure_cookies = false\n\n{}",
             tls(KEEPER)
         );
         for index in [town.applicant, town.partner, town.newborn, town.sibling] {

@@ -20,6 +20,7 @@ use prost::Message;
 use tracing::Level;
 
 use crate::{
+    figures,
     hearing::Hearing,
     refusals::{dial, send},
     world::World,
@@ -67,17 +68,6 @@ fn files_below(folder: &Path, found: &mut Vec<std::path::PathBuf>) {
     }
 }
 
-async fn metrics(world: &World) -> String {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    let address = world.house.broker.metrics.unwrap();
-    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
-    let ask = b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
-    stream.write_all(ask).await.unwrap();
-    let mut text = String::new();
-    stream.read_to_string(&mut text).await.unwrap();
-    text
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_of_person_or_evidence_is_anywhere_at_the_broker() {
     let canaries = canaries();
@@ -113,7 +103,7 @@ async fn nothing_of_person_or_evidence_is_anywhere_at_the_broker() {
         let refused = Ask { purpose: "child-benefit".into(), ..world.ask(kind) };
         assert!(client.ask(refused).await.is_err());
     }
-    let text = metrics(&world).await;
+    let text = figures::get(world.house.broker.metrics, "/metrics").await.1;
     assert!(text.contains("einmal_broker_exchanges_total"), "{text}");
     assert_eq!(find(text.as_bytes(), &canaries), None, "metrics");
     let folder = world.folder.path().to_owned();

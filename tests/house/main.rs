@@ -19,6 +19,7 @@ mod client_attacks;
 mod crash;
 mod deny;
 mod doctor;
+mod figures;
 mod foreign;
 mod forgets;
 mod halves;

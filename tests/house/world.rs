@@ -104,6 +104,7 @@ impl World {
             clock: self.clock(),
             credits,
             replicated: false,
+            metrics: None,
         }
     }
 

@@ -2,12 +2,12 @@
 //! Putting an adapter together: one process, any number of registers, a stream to every broker of
 //! the directory, and no open port.
 
-use std::{collections::HashMap, path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::HashMap, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use einmal_peer::{
     Cards, Clock, HandIn, Seen, Tls, TrustStore,
     dial::{self, DialError, Target},
-    expiry,
+    expiry, figures,
     files::FileError,
     hand_in::HandedIn,
     random::NoRandomness,
@@ -27,6 +27,7 @@ use crate::{
     bulkhead::{Bulkhead, RegisterLimits, RegisterState, Threads},
     certificate,
     counted::{Count, Counts},
+    figures::{Exchanges, Figures},
     journal::{self, Journal, JournalError, JournalSetup, JournalStatus},
     node::Node,
     register::Register,
@@ -60,6 +61,8 @@ pub struct AdapterSetup {
     /// Other processes serve the same registers: sealing keys then come from a file that all of
     /// them began with.
     pub replicated: bool,
+    /// Where figures are served, in plain HTTP; nowhere without.
+    pub metrics: Option<SocketAddr>,
 }
 
 /// One register that this adapter speaks for.
@@ -96,11 +99,14 @@ pub(crate) struct Shared {
     pub(crate) exchanges: Count,
     pub(crate) unproven: Count,
     pub(crate) spent: Spent,
+    pub(crate) told: Exchanges,
     _threads: Threads,
 }
 
 /// An adapter that runs.
 pub struct Adapter {
+    /// Where figures are, if they are served.
+    pub metrics: Option<SocketAddr>,
     shared: Arc<Shared>,
     stop: CancellationToken,
     tasks: JoinSet<()>,
@@ -173,15 +179,30 @@ pub async fn start(
         exchanges: Count::default(),
         unproven: Count::default(),
         spent: Spent::default(),
+        told: Exchanges::default(),
         _threads: threads,
     });
     let stop = CancellationToken::new();
+    let metrics = match setup.metrics {
+        Some(at) => Some(show(at, &shared, &stop).await?),
+        None => None,
+    };
     let mut tasks = JoinSet::new();
     tasks.spawn(certificate::follow(tls, stop.clone()));
     tasks.spawn(daily(Arc::clone(&shared), stop.clone()));
     tasks.spawn(journal::tend(Arc::clone(&shared), stop.clone()));
     tasks.spawn(streams::follow(Arc::clone(&shared), parts, stop.clone()));
-    Ok(Adapter { shared, stop, tasks })
+    Ok(Adapter { metrics, shared, stop, tasks })
+}
+
+async fn show(
+    at: SocketAddr,
+    shared: &Arc<Shared>,
+    stop: &CancellationToken,
+) -> Result<SocketAddr, StartError> {
+    let router = figures::router(vec![Arc::new(Figures::new(Arc::clone(shared)))]);
+    let served = figures::serve(at, router, stop.clone()).await;
+    served.map_err(|error| StartError::Port { at, error })
 }
 
 /// Registers by stream: a broker takes so many on one.
@@ -320,6 +341,14 @@ pub enum StartError {
     /// Another key.
     #[error("the identity key of `{0}` is not the one in the directory")]
     OtherKey(String),
+    /// A port.
+    #[error("cannot listen on {at}: {error}")]
+    Port {
+        /// Which address.
+        at: SocketAddr,
+        /// What the system said.
+        error: std::io::Error,
+    },
     /// No threads.
     #[error("the system gives no threads for lookups: {0}")]
     Threads(std::io::Error),

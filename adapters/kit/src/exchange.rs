@@ -58,6 +58,17 @@ impl Declined {
     fn fault(error: impl std::fmt::Display) -> Self {
         Self::Fault(error.to_string())
     }
+
+    fn result(&self) -> &'static str {
+        if matches!(self, Self::Refused(_)) { "refused" } else { "failed" }
+    }
+
+    fn reason(&self) -> Reason {
+        match self {
+            Self::Refused(reason) => *reason,
+            Self::Fault(_) => Reason::RegisterFault,
+        }
+    }
 }
 
 /// A request whose signature, time and permit were checked here, not believed.
@@ -84,9 +95,13 @@ struct Committed {
 /// Tells the story of one exchange.
 pub(crate) async fn exchange(shared: &Shared, broker: &ToBroker, open: Open) {
     let id = open.exchange;
+    let mut told = shared.told.begin();
     let (node, committed) = match commit(shared, broker, open).await {
         Ok(committed) => committed,
-        Err((request, declined)) => return decline(shared, broker, id, request, declined).await,
+        Err((request, declined)) => {
+            told.declined(declined.result(), declined.reason());
+            return decline(shared, broker, id, request, declined).await;
+        }
     };
     let proven = broker.expect(id, committed.leaf, shared.unproven.one());
     let message = Message::Commit(Commit { exchange: id, commitment: committed.envelope.clone() });
@@ -96,6 +111,7 @@ pub(crate) async fn exchange(shared: &Shared, broker: &ToBroker, open: Open) {
     let authority = committed.verified.request.authority.clone();
     let mut unlogged =
         Unlogged { shared, node: &node, broker: &broker.broker, authority, logged: false };
+    told.came_to("unlogged");
     let Ok(Ok((proven, receipt))) = timeout(LOG_TIMEOUT, proven).await else { return };
     let witnessed = match proven.witnessed(committed.verified.trust.rules.quorum()) {
         Ok(witnessed) => witnessed,
@@ -105,7 +121,10 @@ pub(crate) async fn exchange(shared: &Shared, broker: &ToBroker, open: Open) {
         }
     };
     unlogged.logged = true;
-    reveal(shared, broker, id, &node, committed, (&witnessed, receipt)).await;
+    told.came_to("withheld");
+    if reveal(shared, broker, id, &node, committed, (&witnessed, receipt)).await {
+        told.came_to("revealed");
+    }
 }
 
 /// A commitment that waits for its log entry. However the wait ends without one, it is counted:
@@ -350,7 +369,8 @@ fn prepare(
     Ok(Committed { leaf, envelope, sealed_evidence, noted, verified })
 }
 
-/// Step 6, against the proof that this very commitment is in the ledger, and once.
+/// Step 6, against the proof that this very commitment is in the ledger, and once. Says whether it was
+/// revealed.
 async fn reveal(
     shared: &Shared,
     broker: &ToBroker,
@@ -358,7 +378,7 @@ async fn reveal(
     node: &Node,
     committed: Committed,
     (witnessed, receipt): (&Witnessed, Receipt),
-) {
+) -> bool {
     let proven = witnessed.proven();
     let Committed { verified, leaf, sealed_evidence, noted, .. } = committed;
     let request = &verified.request;
@@ -366,14 +386,14 @@ async fn reveal(
     let right_ledger = named.is_some_and(|l| l.entry.origin == proven.checkpoint().origin());
     if proven.leaf() != leaf || !right_ledger {
         tracing::error!(broker = broker.broker, "alarm: a proof is for another exchange");
-        return;
+        return false;
     }
     // No journal, no data. Before the last checks, which are to be the last before it leaves.
     let what = (request, verified.trust.as_ref(), broker.broker.as_str());
     let noted = shared.spent.until(Phase::Disk, note(node, what, noted, receipt)).await;
     let Some(mut noted) = noted else {
         tracing::error!(register = node.id, "alarm: not revealed: it was not journalled");
-        return;
+        return false;
     };
     let now_ms = shared.clock.now_ms();
     // What was denied since it was decided stays here, though it is logged.
@@ -383,16 +403,16 @@ async fn reveal(
         || !is_signed_still(&verified, &newest)
     {
         tracing::warn!(request.id = %request.id, "not revealed: it was denied meanwhile");
-        return;
+        return false;
     }
     // It may have been found out while this exchange waited for its proof.
     if shared.seen.check(&request.ledger).is_err() {
         tracing::error!(broker = broker.broker, "alarm: not revealed: the ledger has forked");
-        return;
+        return false;
     }
     if !shared.revealed.remember(&request.authority, request.id, now_ms) {
         tracing::error!(broker = broker.broker, "alarm: an exchange was to be revealed twice");
-        return;
+        return false;
     }
     noted.revealed();
     tracing::info!(
@@ -400,6 +420,7 @@ async fn reveal(
         ledger.index = proven.index(), "revealed"
     );
     broker.reveal(id, &sealed_evidence).await;
+    true
 }
 
 /// Writes it into the register's journal; nothing where it has one and that failed.

@@ -10,6 +10,7 @@ mod bulkhead;
 mod certificate;
 mod counted;
 mod exchange;
+mod figures;
 pub mod journal;
 mod limiter;
 mod node;

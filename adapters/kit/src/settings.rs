@@ -3,6 +3,7 @@
 //! speaks for. `einmal adapter` reads it so, and every adapter of one's own.
 
 use std::{
+    net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -52,6 +53,9 @@ pub struct AdapterConfig {
     /// Other processes serve the same registers.
     #[serde(default)]
     pub replicated: bool,
+    /// Where figures are served, in plain HTTP; keep it on loopback. Left out: nowhere.
+    #[serde(default)]
+    pub metrics: Option<SocketAddr>,
     /// The registers.
     #[serde(rename = "register")]
     pub registers: Vec<RegisterSection>,
@@ -115,6 +119,7 @@ impl AdapterConfig {
             clock,
             credits: self.credits,
             replicated: self.replicated,
+            metrics: self.metrics,
         })
     }
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: EUPL-1.2
 //! What every party that dials or listens shares: mTLS with SPIFFE identities, trust that is
-//! fetched, verified, remembered and archived, key cards, and the last checkpoint seen; and what
-//! is told before any of it ends.
+//! fetched, verified, remembered and archived, key cards, and the last checkpoint seen; what
+//! is told before any of it ends; and what operators watch.
 
 pub mod archive;
 pub mod cards;
@@ -9,6 +9,7 @@ pub mod certificate;
 pub mod clock;
 pub mod dial;
 pub mod expiry;
+pub mod figures;
 pub mod files;
 pub mod hand_in;
 pub mod http;

@@ -4,10 +4,11 @@
 
 use std::{sync::atomic::AtomicU64, time::Duration};
 
-use einmal_peer::expiry::End;
+use einmal_peer::figures::{self, Common};
+use einmal_policy::Trust;
 use einmal_protocol::Reason;
 use prometheus_client::{
-    encoding::{EncodeLabelSet, text::encode},
+    encoding::EncodeLabelSet,
     metrics::{
         counter::Counter,
         family::Family,
@@ -24,13 +25,6 @@ pub struct Ended {
     result: &'static str,
     /// The stable reason; empty for an answer.
     reason: &'static str,
-}
-
-/// What ends some day.
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct Expires {
-    /// "root", "rules", "directory" or "certificate".
-    what: &'static str,
 }
 
 /// How an operation on what brokers share ended.
@@ -71,7 +65,7 @@ impl SharedMetrics {
 pub struct Metrics {
     registry: Registry,
     exchanges: Family<Ended, Counter>,
-    expires: Family<Expires, Gauge>,
+    common: Common,
     seconds: Histogram,
     /// Refusals before a good signature, and over the quota: counted, not logged.
     pub unlogged_refusals: Counter,
@@ -87,9 +81,7 @@ pub struct Metrics {
 
 impl Default for Metrics {
     fn default() -> Self {
-        let mut all = Registry::with_prefix("einmal");
-        let expires = Family::<Expires, Gauge>::default();
-        all.register("expires_seconds", "How long it is good still", expires.clone());
+        let (mut all, common) = Common::begin();
         let registry = all.sub_registry_with_prefix("broker");
         let exchanges = Family::<Ended, Counter>::default();
         let seconds = Histogram::new(exponential_buckets(0.0005, 2.0, 16));
@@ -110,7 +102,7 @@ impl Default for Metrics {
         Self {
             registry: all,
             exchanges,
-            expires,
+            common,
             seconds,
             unlogged_refusals,
             attached,
@@ -134,21 +126,21 @@ impl Metrics {
         self.exchanges.get_or_create(&Ended { result, reason: reason.as_str() }).inc();
     }
 
-    /// How long root, rules, directory and certificate are good still; below zero: they are over.
-    pub fn expire(&self, now_ms: u64, ends: &[End]) {
-        let seconds = |ms: u64| i64::try_from(ms / 1000).unwrap_or(i64::MAX);
-        for End { what, at_ms } in ends {
-            let left = seconds(*at_ms).saturating_sub(seconds(now_ms));
-            self.expires.get_or_create(&Expires { what }).set(left);
-        }
+    /// How long root, rules, directory, certificate and deny list are good still.
+    ///
+    /// # Errors
+    /// Where one of them is over.
+    pub fn expire(&self, now_ms: u64, held: (&Trust, u64)) -> Result<(), &'static str> {
+        self.common.tell(now_ms, held)
+    }
+
+    /// The figures.
+    pub fn registry(&self) -> &Registry {
+        &self.registry
     }
 
     /// The text that Prometheus reads.
     pub fn text(&self) -> String {
-        let mut text = String::new();
-        match encode(&mut text, &self.registry) {
-            Ok(()) => text,
-            Err(_) => String::new(),
-        }
+        figures::text([&self.registry])
     }
 }

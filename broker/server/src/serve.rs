@@ -11,10 +11,11 @@ use std::{
     time::Duration,
 };
 
-use axum::{Router, routing::get};
+use axum::Router;
 use einmal_ledger::{Ledger, OpenError};
 use einmal_peer::{
     Archive, Cards, Clock, Tls, TrustStore, expiry,
+    figures::{self, Later, Shown},
     files::{self, FileError},
     listen,
     trust::{TRUST_MAX, TrustStoreError},
@@ -29,6 +30,7 @@ use einmal_protocol::{
         register::v1::register_service_server::RegisterServiceServer,
     },
 };
+use prometheus_client::registry::Registry;
 use tokio::{
     net::TcpListener,
     sync::{Semaphore, mpsc},
@@ -123,14 +125,16 @@ pub async fn start(config: &BrokerConfig, clock: Clock) -> Result<Running, Serve
     let address = listener.local_addr().map_err(|error| ServeError::port(config.listen, error))?;
     let public = match config.public {
         Some(at) => {
-            Some(http(at, einmal_ledger::router(broker.ledger.clone(), PUBLISH), &stop).await?)
+            let router = einmal_ledger::router(broker.ledger.clone(), PUBLISH);
+            Some(plain(at, router, &stop).await?)
         }
         None => None,
     };
     let metrics = match config.metrics {
         Some(at) => {
-            let router = metrics_router(Arc::clone(&broker), tls.ends_at_ms);
-            Some(http(at, router, &stop).await?)
+            let watched =
+                Watched { broker: Arc::clone(&broker), certificate_ends_at_ms: tls.ends_at_ms };
+            Some(plain(at, figures::router(vec![Arc::new(watched)]), &stop).await?)
         }
         None => None,
     };
@@ -220,34 +224,37 @@ async fn bind(at: SocketAddr) -> Result<TcpListener, ServeError> {
     TcpListener::bind(at).await.map_err(|error| ServeError::port(at, error))
 }
 
-async fn http(
+async fn plain(
     at: SocketAddr,
     router: Router,
     stop: &CancellationToken,
 ) -> Result<SocketAddr, ServeError> {
-    let listener = bind(at).await?;
-    let address = listener.local_addr().map_err(|error| ServeError::port(at, error))?;
-    let stop = stop.clone();
-    tokio::spawn(async move {
-        let served = axum::serve(listener, router)
-            .with_graceful_shutdown(async move { stop.cancelled().await });
-        if let Err(error) = served.await {
-            tracing::error!(%error, "plain HTTP ended");
-        }
-    });
-    Ok(address)
+    figures::serve(at, router, stop.clone()).await.map_err(|error| ServeError::port(at, error))
 }
 
-fn metrics_router(broker: Arc<Broker>, certificate_ends_at_ms: u64) -> Router {
-    Router::new().route(
-        "/metrics",
-        get(async move || {
+/// A broker as its operator watches it.
+struct Watched {
+    broker: Arc<Broker>,
+    certificate_ends_at_ms: u64,
+}
+
+impl Shown for Watched {
+    fn look(&self) -> Later<'_, Result<(), &'static str>> {
+        let Self { broker, certificate_ends_at_ms } = self;
+        Box::pin(async move {
             broker.metrics.ledger_size.set(broker.ledger.checkpoint().size());
-            let ends = expiry::ends(&broker.trust.current(), certificate_ends_at_ms);
-            broker.metrics.expire(broker.clock.now_ms(), &ends);
-            broker.metrics.text()
-        }),
-    )
+            let held = (&*broker.trust.current(), *certificate_ends_at_ms);
+            broker.metrics.expire(broker.clock.now_ms(), held)?;
+            if broker.draining.load(Ordering::Relaxed) {
+                return Err("it is about to end");
+            }
+            broker.ledger.is_healthy().then_some(()).ok_or("the ledger takes nothing")
+        })
+    }
+
+    fn registry(&self) -> &Registry {
+        self.broker.metrics.registry()
+    }
 }
 
 fn name_of<S: NamedService>(_: &S) -> &'static str {

@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use super::{IndexError, Notice, SplitView, index::Index};
+use super::{IndexError, Keeper, Notice, SplitView, index::Index};
 
 /// A view of one keeper's index.
 pub struct Desk {
@@ -41,6 +41,11 @@ impl Desk {
     /// Where it cannot be opened, or is another ledger's.
     pub async fn open(index: &Path, origin: &str) -> Result<Self, IndexError> {
         Ok(Self { index: Index::open(index, origin).await? })
+    }
+
+    /// A running keeper's own view.
+    pub(super) fn of(keeper: &Keeper) -> Self {
+        Self { index: keeper.index.clone() }
     }
 
     /// How the keeper stands.

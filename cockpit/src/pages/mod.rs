@@ -7,6 +7,7 @@ mod answers;
 mod api;
 mod coverage;
 mod downloads;
+mod figures;
 mod find;
 mod kern;
 mod letters;
@@ -37,6 +38,7 @@ use einmal_protocol::{
 };
 use tonic::transport::Channel;
 
+pub(crate) use figures::Figures;
 pub use kern::{Kern, KernError};
 pub use session::{IDLE_MS, LIFE_MS, PER_PERSON, SESSIONS_MAX};
 pub use vocabulary::{Participation, Vocabulary};
@@ -46,6 +48,7 @@ pub(crate) use answers::style;
 pub(crate) use when::{Wall, plain_date};
 
 use einmal_peer::Clock;
+use figures::Requests;
 use proof::Newest;
 use records::Teller;
 use session::Sessions;
@@ -83,9 +86,15 @@ pub(crate) struct App {
     pub(crate) pages: Pages,
     pub(crate) sessions: Sessions,
     pub(crate) newest: Newest,
+    pub(crate) requests: Requests,
 }
 
 impl App {
+    pub(crate) fn new(pages: Pages) -> Self {
+        let (sessions, newest) = (Sessions::default(), Newest::default());
+        Self { pages, sessions, newest, requests: Requests::default() }
+    }
+
     /// Tells records in this language.
     pub(crate) fn teller(&self, lang: Lang) -> Teller<'_> {
         Teller { vocabulary: self.pages.vocabulary.as_ref(), lang }
@@ -94,7 +103,10 @@ impl App {
 
 /// All routes with their headers and limits.
 pub fn router(pages: Pages) -> Router {
-    let app = Arc::new(App { pages, sessions: Sessions::default(), newest: Newest::default() });
+    routes_of(Arc::new(App::new(pages)))
+}
+
+pub(crate) fn routes_of(app: Arc<App>) -> Router {
     Router::new()
         .route("/", get(routes::start))
         .route("/anmelden", get(login::explain))
@@ -121,6 +133,7 @@ pub fn router(pages: Pages) -> Router {
         .fallback(routes::not_found)
         .layer(DefaultBodyLimit::max(FORM_MAX))
         .layer(middleware::from_fn_with_state(app.clone(), visit::enter))
+        .layer(middleware::from_fn_with_state(app.clone(), figures::count))
         .with_state(app)
 }
 
@@ -133,5 +146,14 @@ pub async fn serve(
     pages: Pages,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
-    axum::serve(listener, router(pages)).with_graceful_shutdown(shutdown).await
+    serve_app(listener, Arc::new(App::new(pages)), shutdown).await
+}
+
+/// As [`serve`], where somebody else looks at its figures.
+pub(crate) async fn serve_app(
+    listener: tokio::net::TcpListener,
+    app: Arc<App>,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> std::io::Result<()> {
+    axum::serve(listener, routes_of(app)).with_graceful_shutdown(shutdown).await
 }

@@ -195,6 +195,11 @@ impl Sessions {
         Some(cookie)
     }
 
+    /// How many there are, those too that are over and not swept yet.
+    pub(crate) fn count(&self) -> usize {
+        self.lock().kept.len()
+    }
+
     /// Whose session it is, if it is not over.
     pub(crate) fn person(&self, cookie: &Cookie, now_ms: u64) -> Option<Login> {
         let id = cookie.id()?;

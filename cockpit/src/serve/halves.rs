@@ -8,6 +8,7 @@ use einmal_peer::{
     cards::publish,
     dial::{self, Target},
     expiry,
+    figures::{self, Shown},
     files::{self, FileError},
 };
 use einmal_protocol::wire::cockpit::v1::keeper_service_client::KeeperServiceClient;
@@ -23,7 +24,7 @@ use crate::{
     config::{CockpitConfig, KeeperConfig, PagesConfig},
     keeper::{self, Keeper, KeeperError, KeeperSettings, take_checkpoints},
     login::{DemoProvider, LoginConfig, LoginSetupError, Logins, Provider},
-    pages::{self, Kern, Pages},
+    pages::{self, App, Figures, Kern, Pages},
 };
 
 /// A keeper that runs.
@@ -34,14 +35,20 @@ pub struct RunningKeeper {
     pub pages: Option<SocketAddr>,
     /// Where checkpoints are handed in.
     pub checkpoints: Option<SocketAddr>,
-    tasks: Tasks,
+    /// Where figures are.
+    pub metrics: Option<SocketAddr>,
+    pub(super) shown: Arc<dyn Shown>,
+    pub(super) tasks: Tasks,
 }
 
 /// Pages that are served.
 pub struct RunningPages {
     /// Where.
     pub address: SocketAddr,
-    tasks: Tasks,
+    /// Where figures are.
+    pub metrics: Option<SocketAddr>,
+    pub(super) app: Arc<App>,
+    pub(super) tasks: Tasks,
 }
 
 fn port(at: SocketAddr) -> impl FnOnce(std::io::Error) -> ServeError {
@@ -63,7 +70,21 @@ pub async fn start_keeper(
     let site = Site::open(config, &clock).await?;
     let provider = config.login.as_ref().map(|login| Provider::new(login, clock.clone()));
     let logins = Logins { demo: false, oidc: provider.transpose()?.map(Arc::new) };
-    keep(config, &site, logins, &clock).await
+    let mut running = keep(config, &site, logins, &clock).await?;
+    if let Some(at) = config.metrics {
+        let shown = vec![Arc::clone(&running.shown)];
+        running.metrics = Some(show_figures(at, shown, &running.tasks).await?);
+    }
+    Ok(running)
+}
+
+/// Serves the figures of one half, or of both.
+pub(super) async fn show_figures(
+    at: SocketAddr,
+    shown: Vec<Arc<dyn Shown>>,
+    tasks: &Tasks,
+) -> Result<SocketAddr, ServeError> {
+    figures::serve(at, figures::router(shown), tasks.stop.clone()).await.map_err(port(at))
 }
 
 /// Starts pages alone: they hold no day key, no identity key and no index, and ask their keeper.
@@ -83,6 +104,11 @@ pub async fn start_pages(config: &PagesConfig, clock: Clock) -> Result<RunningPa
     let front = Front::open(config.listen).await?;
     let mut running =
         front.show(config, &site, (keeper::client(channel), provider, false), &clock)?;
+    if let Some(at) = config.metrics {
+        let own = Some((Arc::clone(&site.trust), site.tls.ends_at_ms));
+        let shown: Arc<dyn Shown> = Arc::new(Figures::new(Arc::clone(&running.app), own));
+        running.metrics = Some(show_figures(at, vec![shown], &running.tasks).await?);
+    }
     let stop = running.tasks.stop.clone();
     let told =
         expiry::daily(Arc::clone(&site.trust), site.tls.ends_at_ms, clock.clone(), stop.clone());
@@ -141,12 +167,14 @@ pub(super) async fn keep(
         clock.clone(),
         stop.clone(),
     ));
+    let shown = keeper::Figures::new(keeper.clone(), Arc::clone(&trust), site.tls.ends_at_ms);
+    let shown = Arc::new(shown);
     let (channel, clock) = (site.channel.clone(), clock.clone());
     let parts = Follower { keeper: keeper.clone(), trust, trusted, channel, clock };
     tasks.spawn(follow(parts.clone(), stop.clone()));
     tasks.spawn(renew(parts, forgetting, stop));
     tracing::info!(keeper = config.keeper, ledger = config.ledger, "following the ledger");
-    Ok(RunningKeeper { keeper, pages, checkpoints, tasks })
+    Ok(RunningKeeper { keeper, pages, checkpoints, metrics: None, shown, tasks })
 }
 
 async fn open_keeper(
@@ -222,14 +250,17 @@ impl Front {
             secure_cookies: config.secure_cookies,
             clock: clock.clone(),
         };
+        let app = Arc::new(App::new(pages));
+        let served = Arc::clone(&app);
         let (stopped, listener, address) = (self.tasks.stop.clone(), self.listener, self.address);
         self.tasks.spawn(async move {
-            if let Err(error) = pages::serve(listener, pages, stopped.cancelled_owned()).await {
+            if let Err(error) = pages::serve_app(listener, served, stopped.cancelled_owned()).await
+            {
                 tracing::error!(%error, "the pages ended");
             }
         });
         tracing::info!(%address, keeper = config.keeper, ledger = config.ledger, "serving pages");
-        Ok(RunningPages { address, tasks: self.tasks })
+        Ok(RunningPages { address, metrics: None, app, tasks: self.tasks })
     }
 }
 
