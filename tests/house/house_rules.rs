@@ -138,6 +138,45 @@ fn sample_configurations_decode() {
 }
 
 #[test]
+fn configurations_for_containers_decode_and_are_served() {
+    let folder = root().join("deploy/container");
+    let read = |name: &str| std::fs::read_to_string(folder.join(name)).unwrap();
+    let config = |name: &str| read(&format!("config/{name}"));
+    let brokers = ["broker-1.toml", "broker-2.toml"].map(|name| {
+        let broker: einmal_broker::BrokerConfig = toml::from_str(&config(name)).unwrap();
+        assert!(broker.shared.is_some() && broker.ledger.postgres.is_some(), "{name}");
+        broker.metrics.unwrap().port()
+    });
+    // Two brokers of one ledger differ in their files only.
+    assert_eq!(config("broker-1.toml"), config("broker-2.toml"));
+    let adapter: einmal_adapter_kit::settings::AdapterConfig =
+        toml::from_str(&config("adapter.toml")).unwrap();
+    let keeper: einmal_cockpit::serve::KeeperConfig =
+        toml::from_str(&config("cockpit-keeper.toml")).unwrap();
+    let pages: einmal_cockpit::serve::PagesConfig =
+        toml::from_str(&config("cockpit-pages.toml")).unwrap();
+    let (compose, values) = (read("compose.yml"), read("../helm/einmal/values.yaml"));
+    let others = [adapter.metrics, keeper.metrics, pages.metrics].map(|at| at.unwrap().port());
+    for port in brokers.into_iter().chain(others) {
+        assert!(compose.contains(&format!("http://127.0.0.1:{port}/readyz")), "{port}");
+        assert!(values.contains(&format!("metrics: {port}\n")), "{port}");
+    }
+    // What is started exists under that name, here and as a service of systemd.
+    for name in ["adapter", "cockpit keeper", "cockpit pages", "broker", "online"] {
+        let words: Vec<String> = name.split(' ').map(|word| format!("\"{word}\"")).collect();
+        assert!(compose.contains(&format!("command: [{}", words.join(", "))), "{name}");
+        let unit = name.split(' ').next_back().unwrap();
+        let unit = root().join(format!("deploy/systemd/einmal-{unit}.service"));
+        let unit = std::fs::read_to_string(unit).unwrap();
+        assert!(unit.contains(&format!("ExecStart=/usr/bin/einmal {name} ")), "{name}");
+        for hardened in ["ProtectSystem=strict", "NoNewPrivileges=yes", "CapabilityBoundingSet=\n"]
+        {
+            assert!(unit.contains(hardened), "{name}: {hardened}");
+        }
+    }
+}
+
+#[test]
 fn unknown_keys_are_refused() {
     let path = root().join("deploy/config/broker.toml");
     let text = std::fs::read_to_string(path).unwrap();
