@@ -59,7 +59,7 @@ async fn house(folder: &Path, server: Option<&Postgres>) -> House {
 }
 
 /// Every record of the family that is asked about, as they would take it home.
-async fn exports(house: &House) -> Vec<ExportFile> {
+pub(crate) async fn exports(house: &House) -> Vec<ExportFile> {
     let mut keeper = connect_in_process(house.cockpit.keeper.clone());
     let mut exports = Vec::new();
     let town = &house.plan.town;

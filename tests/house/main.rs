@@ -12,6 +12,7 @@
 mod adapter_attacks;
 mod adapter_check;
 mod attach;
+mod backup;
 mod blind;
 mod browser;
 mod citizen;
