@@ -119,6 +119,21 @@ async fn what_is_watched_is_shown_and_names_nobody() {
 }
 
 #[test]
+fn every_alert_is_in_the_handbook() {
+    let handbook = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/operations.md");
+    let handbook = std::fs::read_to_string(handbook).unwrap();
+    let rules = deploy("alerts.yml");
+    let alerts = rules.lines().filter_map(|line| line.trim().strip_prefix("- alert: "));
+    let alerts: Vec<&str> = alerts.collect();
+    assert!(alerts.len() > 15, "{alerts:?}");
+    for alert in alerts {
+        assert!(handbook.contains(&format!("`{alert}`")), "{alert} is not explained");
+    }
+    let board: serde_json::Value = serde_json::from_str(&deploy("dashboard.json")).unwrap();
+    assert!(board["panels"].as_array().unwrap().len() > 8);
+}
+
+#[test]
 fn prometheus_takes_the_rules_and_their_tests() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/monitoring");
     for (what, file) in [("check", "alerts.yml"), ("test", "alerts-test.yml")] {
