@@ -29,7 +29,7 @@ use einmal_protocol::wire::cockpit::v1::{
 use einmal_test_servers::free_port;
 use tonic::{Code, transport::Channel};
 
-use crate::{citizen::Browser, world::World};
+use crate::{citizen::Browser, figures, world::World};
 
 fn certificate(plan: &Plan, role: PeerRole, id: &str) -> TlsFiles {
     let authority = CertificateAuthority::open(&plan.folder.join("pki"))
@@ -55,7 +55,8 @@ fn keeper_config(plan: &Plan, login: &LoginConfig) -> KeeperConfig {
     let door =
         PagesDoor { listen: "127.0.0.1:0".parse().unwrap(), allowed: vec!["pages-1".into()] };
     let login = Some(LoginConfig { public_url: None, ..login.clone() });
-    KeeperConfig { login, pages: Some(door), ..config }
+    let metrics = Some("127.0.0.1:0".parse().unwrap());
+    KeeperConfig { login, pages: Some(door), metrics, ..config }
 }
 
 fn pages_config(
@@ -69,6 +70,7 @@ fn pages_config(
         keeper_address: address(keeper),
         tls: certificate(plan, PeerRole::Pages, "pages-1"),
         state: state.to_owned(),
+        metrics: Some("127.0.0.1:0".parse().unwrap()),
         listen,
         ..both.pages(login)
     }
@@ -132,8 +134,16 @@ async fn pages_of_their_own_show_records_and_hold_no_key() {
         assert!(file.contains("/pages/archive/") || file.contains("/pages/trust."), "{file}");
     }
     tokens_of_others(&plan, &keeper, &login, &clock).await;
+    // Each half shows its own figures, and what ends when.
+    for at in [keeper.metrics, pages.metrics] {
+        assert_eq!(figures::get(at, "/readyz").await, (200, "ready\n".to_owned()));
+        let text = figures::get(at, "/metrics").await.1;
+        assert!(text.contains("einmal_expires_seconds{what=\"certificate\"}"), "{text}");
+    }
     // With the keeper gone there is no record, and the pages say so.
     keeper.stop().await;
+    let why = (503, "the keeper does not answer\n".to_owned());
+    assert_eq!(figures::get(pages.metrics, "/readyz").await, why);
     let page = browser.get("/zugriffe").await;
     assert!(page.status >= 500, "{}", page.status);
     pages.stop().await;
