@@ -187,6 +187,13 @@ pub struct WitnessSection {
 pub struct Limits {
     /// Exchanges in flight at once.
     pub in_flight_max: usize,
+    /// While the broker's own part of an exchange takes no longer than this many milliseconds, it
+    /// begins more at once; where it takes longer, and longer than it used to, fewer.
+    pub own_ms: u32,
+    /// Requests that wait for a place at once.
+    pub queue_max: usize,
+    /// And for so many milliseconds at most.
+    pub queue_ms: u64,
     /// Connections at once.
     pub connections_max: usize,
     /// An exchange ends after this many milliseconds.
@@ -217,6 +224,9 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             in_flight_max: 2_000,
+            own_ms: 20,
+            queue_max: 1_000,
+            queue_ms: 200,
             connections_max: 10_000,
             exchange_ms: 15_000,
             window_ms: 5 * 60_000,

@@ -41,6 +41,7 @@ use tonic_health::{ServingStatus, server::HealthReporter};
 
 use crate::{
     Broker, BrokerConfig,
+    admission::Admission,
     attachments::Attachments,
     authenticate::VerifiedBatches,
     forget,
@@ -111,6 +112,7 @@ pub async fn start(config: &BrokerConfig, clock: Clock) -> Result<Running, Serve
         window: Window::new(config.limits.window_ms, config.limits.window_bytes_max),
         verified: VerifiedBatches::default(),
         shared,
+        admission: Arc::new(Admission::new(&config.limits)),
         in_flight: Arc::new(Semaphore::new(config.limits.in_flight_max)),
         readers: Arc::new(Semaphore::new(READERS_MAX)),
         publishers: Publishers::default(),
@@ -244,6 +246,7 @@ fn metrics_router(broker: Arc<Broker>, certificate_ends_at_ms: u64) -> Router {
         get(async move || {
             broker.metrics.ledger_size.set(broker.ledger.checkpoint().size());
             let ends = expiry::ends(&broker.trust.current(), certificate_ends_at_ms);
+            broker.metrics.admission(broker.admission.figures());
             broker.metrics.expire(broker.clock.now_ms(), &ends);
             broker.metrics.text()
         }),
