@@ -16,6 +16,7 @@ mod blind;
 mod browser;
 mod citizen;
 mod client_attacks;
+mod connections;
 mod crash;
 mod deny;
 mod doctor;

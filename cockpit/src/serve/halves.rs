@@ -9,6 +9,7 @@ use einmal_peer::{
     dial::{self, Target},
     expiry,
     files::{self, FileError},
+    reload,
 };
 use einmal_protocol::wire::cockpit::v1::keeper_service_client::KeeperServiceClient;
 use tokio::net::TcpListener;
@@ -81,8 +82,9 @@ pub async fn start_pages(config: &PagesConfig, clock: Clock) -> Result<RunningPa
     let mut running = show(config, &site, keeper::client(channel), &clock).await?;
     let stop = running.tasks.stop.clone();
     let told =
-        expiry::daily(Arc::clone(&site.trust), site.tls.ends_at_ms, clock.clone(), stop.clone());
+        expiry::daily(Arc::clone(&site.trust), site.tls.clone(), clock.clone(), stop.clone());
     running.tasks.spawn(told);
+    running.tasks.spawn(reload::keep(site.tls.clone(), stop.clone()));
     running.tasks.spawn(async move {
         loop {
             tokio::select! {
@@ -113,7 +115,8 @@ pub(super) async fn keep(
     publish(site.channel.clone(), card).await.map_err(Box::new)?;
     let mut tasks = Tasks::default();
     let stop = tasks.stop.clone();
-    let identity = || (Arc::clone(&site.tls.server), site.trust_domain.clone());
+    let identity = || (site.tls.clone(), site.trust_domain.clone());
+    tasks.spawn(reload::keep(site.tls.clone(), stop.clone()));
     let mut checkpoints = None;
     if let Some(at) = config.checkpoints {
         let taken = take_checkpoints(keeper.clone(), at, identity(), stop.clone()).await;
@@ -130,12 +133,7 @@ pub(super) async fn keep(
         tasks.handles.push(served);
     }
     let (trust, trusted) = (Arc::clone(&site.trust), Arc::clone(&site.trusted));
-    tasks.spawn(expiry::daily(
-        Arc::clone(&trust),
-        site.tls.ends_at_ms,
-        clock.clone(),
-        stop.clone(),
-    ));
+    tasks.spawn(expiry::daily(Arc::clone(&trust), site.tls.clone(), clock.clone(), stop.clone()));
     let (channel, clock) = (site.channel.clone(), clock.clone());
     let parts = Follower { keeper: keeper.clone(), trust, trusted, channel, clock };
     tasks.spawn(follow(parts.clone(), stop.clone()));
