@@ -361,6 +361,9 @@ async fn commit(
     let envelope = match place.away(answer).await? {
         Message::Commit(commit) => commit.commitment,
         Message::Decline(decline) => {
+            if !decline.refusal.is_empty() {
+                open.is_good();
+            }
             return Err(declined(broker, &permitted.authenticated, decline).await);
         }
         _ => return Err(Failure::fault(Reason::RegisterMisbehaved)),
@@ -380,6 +383,7 @@ async fn commit(
     if !day_is_open(commitment.day, broker.clock.now_ms()) {
         return Err(misbehaved("the commitment's day is over or has not begun".to_owned()));
     }
+    open.is_good();
     Ok(Committed { permitted, commitment, envelope })
 }
 

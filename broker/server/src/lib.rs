@@ -15,6 +15,7 @@ pub mod keeper_memory;
 pub mod metrics;
 pub mod notice;
 pub mod open_ledger;
+mod outlier;
 pub mod publishers;
 mod receipts;
 pub mod refusal;
