@@ -31,6 +31,7 @@ mod journal;
 mod keeper_memory;
 mod ledger_service;
 mod once;
+mod overload;
 mod published;
 mod refusals;
 mod replay;

@@ -30,7 +30,7 @@ pub use crate::seats::{Bounds, PING_EVERY};
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Handshakes at once: whoever only connects must not take the places of those who prove
 /// themselves.
-const HANDSHAKES_MAX: usize = 512;
+pub(crate) const HANDSHAKES_MAX: usize = 512;
 
 /// Who is at the other end of a connection.
 #[derive(Clone, Debug)]

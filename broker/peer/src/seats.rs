@@ -14,7 +14,7 @@ use rustls::pki_types::CertificateDer;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
 
-use crate::{SpiffeId, random};
+use crate::{SpiffeId, listen::HANDSHAKES_MAX, random};
 
 /// How often a peer is asked whether it still reads.
 pub const PING_EVERY: Duration = Duration::from_secs(20);
@@ -24,6 +24,10 @@ const HEADERS_MAX: u32 = 16 * 1024;
 const RESET_EARLY_MAX: usize = 20;
 /// Streams that we had to reset because the peer broke the protocol; more end the connection.
 const BROKEN_MAX: usize = 64;
+
+/// Handshakes at once from one address: a quarter of all, so that whoever only connects keeps out
+/// nobody who is elsewhere.
+const GREETING_MAX: usize = HANDSHAKES_MAX / 4;
 
 /// What one server bears.
 #[derive(Clone, Debug)]
@@ -78,6 +82,8 @@ struct Held {
     next: u64,
     taken: HashMap<u64, Taken>,
     of_address: HashMap<IpAddr, usize>,
+    /// Of them those that have not said who they are.
+    greeting: HashMap<IpAddr, usize>,
     of_caller: HashMap<String, usize>,
 }
 
@@ -110,9 +116,16 @@ impl Seats {
 
     /// Somebody who has not said yet who they are; nothing where too many come from there.
     pub(crate) fn come(self: &Arc<Self>, address: IpAddr) -> Option<Seat> {
-        let is_free = count(&mut self.held().of_address, address, self.bounds.of_address);
+        let mut held = self.held();
+        if !count(&mut held.greeting, address, GREETING_MAX) {
+            return None;
+        }
+        if !count(&mut held.of_address, address, self.bounds.of_address) {
+            uncount(&mut held.greeting, &address);
+            return None;
+        }
         let (seats, cut) = (Arc::clone(self), CancellationToken::new());
-        is_free.then(|| Seat { seats, address, taken: None, cut })
+        Some(Seat { seats, address, taken: None, cut })
     }
 
     /// Cuts everybody who would not be let in any more.
@@ -144,6 +157,7 @@ impl Seat {
         if !count(&mut held.of_caller, name.clone(), self.seats.bounds.of_caller) {
             return Err("too many connections of this caller");
         }
+        uncount(&mut held.greeting, &self.address);
         let id = held.next;
         held.next += 1;
         let taken = Taken { chain, caller: caller.clone(), cut: self.cut.clone() };
@@ -160,6 +174,8 @@ impl Drop for Seat {
         if let Some((id, name)) = &self.taken {
             held.taken.remove(id);
             uncount(&mut held.of_caller, name);
+        } else {
+            uncount(&mut held.greeting, &self.address);
         }
     }
 }
@@ -219,7 +235,20 @@ mod tests {
         seats.look_again(|_| Err("revoked"));
         assert_eq!(held.iter().filter(|seat| seat.cut.is_cancelled()).count(), 3);
         drop(held);
-        let held = seats.held();
-        assert_eq!((held.taken.len(), held.of_address.len(), held.of_caller.len()), (0, 0, 0));
+        let left = |seats: &Seats| {
+            let held = seats.held();
+            (held.taken.len(), held.of_address.len(), held.greeting.len(), held.of_caller.len())
+        };
+        assert_eq!(left(&seats), (0, 0, 0, 0));
+        // Who says nothing has a quarter of all handshakes, and those who speak are not counted.
+        let wide = Bounds { of_address: 10_000, ..seats.bounds.clone() };
+        let seats = Arc::new(Seats::new(wide));
+        let mut silent: Vec<Seat> = std::iter::from_fn(|| seats.come(here)).collect();
+        assert_eq!(silent.len(), GREETING_MAX);
+        silent[0].take(&caller("a"), Vec::new()).unwrap();
+        silent.push(seats.come(here).unwrap());
+        assert!(seats.come(here).is_none() && seats.come(there).is_some());
+        drop(silent);
+        assert_eq!(left(&seats), (0, 0, 0, 0));
     }
 }

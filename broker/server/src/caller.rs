@@ -33,6 +33,21 @@ pub fn until<T>(request: &Request<T>) -> Option<Instant> {
     Instant::now().checked_add(duration(patience)?)
 }
 
+/// How much time there is for what may take no longer than `limit`.
+///
+/// # Errors
+/// Where the caller's is over.
+pub fn time_left(until: Option<Instant>, limit: Duration) -> Result<Duration, Failure> {
+    let left = until.map_or(limit, |until| until.saturating_duration_since(Instant::now()));
+    if left < Duration::from_millis(1) { Err(is_gone()) } else { Ok(left.min(limit)) }
+}
+
+/// Nobody waits for the answer.
+pub fn is_gone() -> Failure {
+    let detail = "the caller's time was over, or it was gone; nothing was logged".to_owned();
+    Failure::refused(Reason::DeadlineExceeded).with_detail(detail)
+}
+
 /// Up to eight digits and a unit.
 fn duration(text: &str) -> Option<Duration> {
     let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;

@@ -32,7 +32,7 @@ use crate::{
     admission::Place,
     attachments::OpenExchange,
     authenticate::{Authenticated, authenticate, check_circumstances},
-    receipts, refusal,
+    caller, receipts, refusal,
     shared::{Elsewhere, Marker, Settled},
     window::{Claim, First, Outcome},
 };
@@ -301,11 +301,11 @@ async fn commit_log_reveal(
     let room = broker.in_flight.available_permits();
     let mut open = broker.attachments.open(&request.register, room, may_carry)?;
     let Asked { place, until, seen_size, sealed_person, .. } = asked;
-    let left = left(broker, until)?;
+    let left = caller::time_left(until, broker.limits.exchange())?;
     let committed = tokio::select! {
         committed = commit(broker, (&mut open, &place), (sealed_person, left), permitted) => committed?,
-        () = abandoned => return Err(nobody_waits()),
-        () = tokio::time::sleep(left) => return Err(nobody_waits()),
+        () = abandoned => return Err(caller::is_gone()),
+        () = tokio::time::sleep(left) => return Err(caller::is_gone()),
     };
     let entry = log(broker, &committed, logged).await?;
     place.is_logged();
@@ -325,18 +325,6 @@ async fn commit_log_reveal(
         sealed_evidence,
         receipt: Some(receipt),
     })
-}
-
-/// How much time there is for it.
-fn left(broker: &Broker, until: Option<Instant>) -> Result<Duration, Failure> {
-    let limit = broker.limits.exchange();
-    let left = until.map_or(limit, |until| until.saturating_duration_since(Instant::now()));
-    if left < Duration::from_millis(1) { Err(nobody_waits()) } else { Ok(left.min(limit)) }
-}
-
-fn nobody_waits() -> Failure {
-    let detail = "the caller's time was over, or it was gone; nothing was logged".to_owned();
-    Failure::refused(Reason::DeadlineExceeded).with_detail(detail)
 }
 
 /// Steps 3 and 4: the question goes to the register, its signed commitment comes back.
