@@ -311,7 +311,8 @@ async fn commit_log_reveal(
     place.is_logged();
     let receipt = {
         // One at a time on a stream, so that each proof starts where the one before ended.
-        let mut sent = open.attachment().sent_size.lock().await;
+        // An adapter that does not read keeps its own exchanges here, and no place of others.
+        let mut sent = place.away(open.attachment().sent_size.lock()).await;
         let receipt = receipts::receipt(broker, &entry, *sent).await?;
         place.away(open.prove(Logged { exchange: 0, receipt: Some(receipt.0) })).await?;
         *sent = receipt.1;
