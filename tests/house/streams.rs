@@ -191,6 +191,24 @@ async fn a_register_that_hangs_is_cancelled_and_the_same_id_may_ask_again() {
         }
     };
     tokio::time::timeout(Duration::from_secs(5), cancelled).await.expect("the lookup is dropped");
+    // So it is, at once, where the caller hangs up.
+    stage.register.dropped.store(false, Ordering::SeqCst);
+    let begun = stage.register.begun.load(Ordering::SeqCst);
+    let asked = async {
+        while stage.register.begun.load(Ordering::SeqCst) == begun {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::select! {
+        answer = client.send(&prepared) => panic!("{:?}", reason(answer)),
+        () = asked => {}
+    }
+    let cancelled = async {
+        while !stage.register.dropped.load(Ordering::SeqCst) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(1), cancelled).await.expect("hanging up cancels");
     stage.register.wait_ms.store(0, Ordering::SeqCst);
     assert!(client.send(&prepared).await.is_ok(), "before the commitment the id is not used up");
     stage.stop().await;

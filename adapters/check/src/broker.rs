@@ -14,7 +14,10 @@ use std::{
     time::Duration,
 };
 
-use einmal_peer::{Tls, listen};
+use einmal_peer::{
+    Tls,
+    listen::{self, Bounds},
+};
 use einmal_policy::key_card::participant_of;
 use einmal_protocol::wire::{
     directory::v1::{
@@ -32,12 +35,13 @@ use einmal_protocol::wire::{
 use tokio::{net::TcpListener, sync::mpsc, time::timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
-use tonic::{Request, Response, Status, Streaming, service::Routes, transport::Server};
+use tonic::{Request, Response, Status, Streaming, service::Routes};
 
 use crate::line::Line;
 
 /// Connections that one broker takes.
 const CONNECTIONS_MAX: usize = 100;
+const STREAMS_MAX: u32 = 1_000;
 /// Streams that wait to be taken.
 const LINES_MAX: usize = 16;
 /// Messages on their way to an adapter.
@@ -134,12 +138,23 @@ impl Broker {
         let script =
             Arc::new(Script { board: Arc::clone(&board), lines: sender, stop: stop.clone() });
         let (into, incoming) = mpsc::channel(LINES_MAX);
-        let limits = (trust_domain.to_owned(), CONNECTIONS_MAX);
-        tokio::spawn(listen::accept(listener, Arc::clone(&tls.server), limits, into, stop.clone()));
+        let hour = Duration::from_secs(3_600);
+        let bounds = Bounds {
+            connections: CONNECTIONS_MAX,
+            of_caller: CONNECTIONS_MAX,
+            of_address: CONNECTIONS_MAX,
+            streams: STREAMS_MAX,
+            ping_every: listen::PING_EVERY,
+            age: hour,
+            grace: hour,
+        };
+        let mut server = bounds.server();
+        let limits = (trust_domain.to_owned(), bounds);
+        tokio::spawn(listen::accept(listener, tls.clone(), limits, into, stop.clone()));
         let routes = more
             .add_service(DirectoryServiceServer::from_arc(Arc::clone(&script)))
             .add_service(RegisterServiceServer::from_arc(script));
-        let server = Server::builder().add_routes(routes);
+        let server = server.add_routes(routes);
         let stopped = stop.clone().cancelled_owned();
         tokio::spawn(stopped_with(
             server.serve_with_incoming(ReceiverStream::new(incoming)),

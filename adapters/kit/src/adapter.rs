@@ -222,7 +222,7 @@ async fn daily(shared: Arc<Shared>, stop: CancellationToken) {
         let held = tls.borrow_and_update().clone();
         let over = stop.child_token();
         let (trust, clock) = (Arc::clone(&shared.trust), shared.clock.clone());
-        let warn = expiry::daily(Arc::clone(&trust), held.ends_at_ms, clock, over.clone());
+        let warn = expiry::daily(Arc::clone(&trust), held.clone(), clock, over.clone());
         let hand_in = shared.hand_in(&held);
         let hand_in = hand_in.daily(Arc::clone(&shared.seen), trust, over.clone());
         let newer = async {

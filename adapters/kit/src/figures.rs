@@ -124,7 +124,7 @@ impl Figures {
         set(&self.registers, nodes.len());
         set(&self.paused, paused);
         set(&self.journals_failing, failing);
-        let ends_at_ms = tls.borrow().ends_at_ms;
+        let ends_at_ms = tls.borrow().ends_at_ms();
         self.common.tell(clock.now_ms(), (&trust, ends_at_ms))?;
         if self.shared.streams.now() == 0 {
             return Err("no broker is attached");

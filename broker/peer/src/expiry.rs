@@ -8,7 +8,7 @@ use einmal_policy::Trust;
 use einmal_protocol::time::{DAY_MS, day_of, to_iso};
 use tokio_util::sync::CancellationToken;
 
-use crate::{Clock, TrustStore};
+use crate::{Clock, Tls, TrustStore};
 
 /// Days before the end from which on each is worse than the one before.
 pub const STEPS: [u64; 3] = [30, 10, 3];
@@ -68,18 +68,13 @@ pub fn ends(trust: &Trust, certificate_ends_at_ms: u64) -> [End; 4] {
 }
 
 /// Logs once a day what ends soon, from now on until it is stopped.
-pub async fn daily(
-    trust: Arc<TrustStore>,
-    certificate_ends_at_ms: u64,
-    clock: Clock,
-    stop: CancellationToken,
-) {
+pub async fn daily(trust: Arc<TrustStore>, tls: Tls, clock: Clock, stop: CancellationToken) {
     let mut told_on = None;
     loop {
         let now_ms = clock.now_ms();
         if told_on != Some(day_of(now_ms)) {
             told_on = Some(day_of(now_ms));
-            for warning in warnings(now_ms, &ends(&trust.current(), certificate_ends_at_ms)) {
+            for warning in warnings(now_ms, &ends(&trust.current(), tls.ends_at_ms())) {
                 tell(&warning);
             }
         }

@@ -13,6 +13,7 @@ use rustls::{
     crypto::{CryptoProvider, ring::default_provider},
     pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer, pem::PemObject},
     server::WebPkiClientVerifier,
+    sign::CertifiedKey,
     version::TLS13,
 };
 use serde::Deserialize;
@@ -21,6 +22,7 @@ use crate::{
     certificate,
     files::{self, FileError},
     identity::SpiffeId,
+    live::{Live, Material},
 };
 
 /// Where certificate, key, authorities and revocation lists lie, all PEM.
@@ -60,10 +62,9 @@ pub struct Tls {
     pub client: Arc<ClientConfig>,
     /// Who the own certificate says we are.
     pub own: SpiffeId,
-    /// When the first of the own certificates ends, UTC milliseconds.
-    pub ends_at_ms: u64,
     /// Where it was read from.
     pub files: TlsFiles,
+    pub(crate) live: Arc<Live>,
 }
 
 impl std::fmt::Debug for Tls {
@@ -79,7 +80,7 @@ impl Tls {
     /// Names the file that cannot be used.
     pub fn load(paths: &TlsFiles) -> Result<Self, FileError> {
         let chain = certificates(&paths.certificate)?;
-        let roots = Arc::new(authorities(&paths.authorities)?);
+        let roots = authorities(&paths.authorities)?;
         let pem = files::read(&paths.key)?;
         let key = PrivateKeyDer::from_pem_slice(&pem).map_err(|error| {
             if crate::keyfile::is_encrypted(&pem) {
@@ -99,15 +100,27 @@ impl Tls {
         let own = chain.first().map(SpiffeId::of_certificate).transpose();
         let own = own.map_err(|error| failed(&error))?;
         let own = own.ok_or_else(|| failed(&"no certificate in it"))?;
-        let ends_at_ms = certificate::first_end(&chain);
+        let material = material(roots, lists, chain, key).map_err(|error| failed(&error))?;
+        let live = Arc::new(Live::new(material));
         Ok(Self {
             own,
-            ends_at_ms: ends_at_ms.ok_or_else(|| failed(&"its times cannot be read"))?,
-            server: server(Arc::clone(&roots), lists.clone(), chain.clone(), key.clone_key())
-                .map_err(|error| failed(&error))?,
-            client: client(roots, lists, chain, key).map_err(|error| failed(&error))?,
+            server: server(&live).map_err(|error| failed(&error))?,
+            client: client(&live).map_err(|error| failed(&error))?,
             files: paths.clone(),
+            live,
         })
+    }
+
+    /// When the first of the own certificates ends, UTC milliseconds.
+    pub fn ends_at_ms(&self) -> u64 {
+        self.live.held().ends_at_ms
+    }
+
+    /// Goes on with what was read later, listening and dialling. Whether its end is another.
+    pub(crate) fn take(&self, later: &Self) -> bool {
+        let before = self.ends_at_ms();
+        self.live.replace(later.live.held());
+        before != self.ends_at_ms()
     }
 }
 
@@ -161,20 +174,30 @@ fn provider() -> Arc<CryptoProvider> {
     Arc::new(provider)
 }
 
-fn server(
-    roots: Arc<RootCertStore>,
+/// All that the configurations of one party are made of.
+fn material(
+    roots: RootCertStore,
     lists: Vec<CertificateRevocationListDer<'static>>,
     chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
-) -> Result<Arc<ServerConfig>, Box<dyn std::error::Error>> {
-    let mut verifier = WebPkiClientVerifier::builder_with_provider(roots, provider());
+) -> Result<Material, Box<dyn std::error::Error>> {
+    let roots = Arc::new(roots);
+    let mut clients = WebPkiClientVerifier::builder_with_provider(Arc::clone(&roots), provider());
+    let mut servers = WebPkiServerVerifier::builder_with_provider(roots, provider());
     if !lists.is_empty() {
-        verifier = verifier.with_crls(lists).enforce_revocation_expiration();
+        clients = clients.with_crls(lists.clone()).enforce_revocation_expiration();
+        servers = servers.with_crls(lists).enforce_revocation_expiration();
     }
+    let ends_at_ms = certificate::first_end(&chain).ok_or("its times cannot be read")?;
+    let own = Arc::new(CertifiedKey::from_der(chain, key, &provider())?);
+    Ok(Material { own, clients: clients.build()?, servers: servers.build()?, ends_at_ms })
+}
+
+fn server(live: &Arc<Live>) -> Result<Arc<ServerConfig>, rustls::Error> {
     let mut config = ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&TLS13])?
-        .with_client_cert_verifier(verifier.build()?)
-        .with_single_cert(chain, key)?;
+        .with_client_cert_verifier(Arc::clone(live) as Arc<_>)
+        .with_cert_resolver(Arc::clone(live) as Arc<_>);
     config.alpn_protocols = vec![b"h2".to_vec()];
     // A resumed session would not look at the certificate again.
     config.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
@@ -182,20 +205,13 @@ fn server(
     Ok(Arc::new(config))
 }
 
-fn client(
-    roots: Arc<RootCertStore>,
-    lists: Vec<CertificateRevocationListDer<'static>>,
-    chain: Vec<CertificateDer<'static>>,
-    key: PrivateKeyDer<'static>,
-) -> Result<Arc<ClientConfig>, Box<dyn std::error::Error>> {
-    let mut verifier = WebPkiServerVerifier::builder_with_provider(roots, provider());
-    if !lists.is_empty() {
-        verifier = verifier.with_crls(lists).enforce_revocation_expiration();
-    }
+fn client(live: &Arc<Live>) -> Result<Arc<ClientConfig>, rustls::Error> {
     let mut config = ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&TLS13])?
-        .with_webpki_verifier(verifier.build()?)
-        .with_client_auth_cert(chain, key)?;
+        // Not dangerous: it asks the one that webpki made of the authorities read last.
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::clone(live) as Arc<_>)
+        .with_client_cert_resolver(Arc::clone(live) as Arc<_>);
     config.alpn_protocols = vec![b"h2".to_vec()];
     config.resumption = rustls::client::Resumption::disabled();
     Ok(Arc::new(config))

@@ -8,6 +8,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU8, AtomicUsize, Ordering},
     },
+    time::{Duration, Instant},
 };
 
 use einmal_protocol::{
@@ -21,7 +22,7 @@ use einmal_protocol::{
 use tokio::sync::{Mutex as AsyncMutex, mpsc};
 use tonic::Status;
 
-use crate::exchange::Failure;
+use crate::{exchange::Failure, outlier::Lately};
 
 /// A stream may not have more exchanges open than this, whatever credits it gives: an eighth of
 /// what a broker takes at once.
@@ -32,6 +33,10 @@ pub const CHUNK_MAX: usize = 64 * 1024;
 const REFUSAL_MAX: usize = 4 * 1024;
 /// Messages of one exchange that wait to be taken: a commitment and 2 MiB in chunks, and some.
 const EXCHANGE_QUEUE: usize = 48;
+
+/// Whoever was silent for so long has failed, although the caller gave up first. Those who give up
+/// sooner cannot have anybody set aside.
+const SILENT_MAX: Duration = Duration::from_secs(5);
 
 /// One adapter's stream.
 #[derive(Debug)]
@@ -55,6 +60,8 @@ struct Opened {
     credits: u32,
     exchanges: HashMap<u64, mpsc::Sender<from_adapter::Message>>,
     by_register: HashMap<Arc<str>, u32>,
+    /// Those of its registers that failed lately.
+    failing: HashMap<Arc<str>, Lately>,
 }
 
 /// How far a stream is from its end.
@@ -76,6 +83,11 @@ pub struct OpenExchange {
     messages: mpsc::Receiver<from_adapter::Message>,
     /// Exchanges of this register, on all its streams.
     all: Arc<AtomicUsize>,
+    began: Instant,
+    /// Whether the adapter said anything.
+    pub(crate) is_heard: bool,
+    /// Whether what it said was good: an answer, or a refusal.
+    is_good: bool,
     ended: bool,
 }
 
@@ -92,6 +104,7 @@ impl Attachment {
             credits: credits.min(CREDITS_MAX),
             exchanges: HashMap::new(),
             by_register: HashMap::new(),
+            failing: HashMap::new(),
         };
         Self {
             operator,
@@ -116,6 +129,11 @@ impl Attachment {
     /// Exchanges that may be begun on it.
     pub fn credits(&self) -> u32 {
         self.opened().credits
+    }
+
+    /// Whether it failed at this register lately, so often that others are asked instead.
+    pub(crate) fn is_aside(&self, register: &str, now: Instant) -> bool {
+        self.opened().failing.get(register).is_some_and(|lately| lately.is_aside(now))
     }
 
     /// Whether it is on this course or further.
@@ -170,7 +188,19 @@ impl Attachment {
         let (register, all) = (Arc::clone(register), Arc::clone(all));
         all.fetch_add(1, Ordering::Relaxed);
         let attachment = Arc::clone(self);
-        Some(OpenExchange { attachment, register, id, messages, all, ended: false })
+        let (is_heard, is_good, ended) = (false, false, false);
+        let began = Instant::now();
+        Some(OpenExchange {
+            attachment,
+            register,
+            id,
+            messages,
+            all,
+            began,
+            is_heard,
+            is_good,
+            ended,
+        })
     }
 
     /// Takes a message from the adapter to the exchange it belongs to. Messages of exchanges that
@@ -256,7 +286,13 @@ impl OpenExchange {
     /// Where the stream broke.
     pub async fn next(&mut self) -> Result<from_adapter::Message, Failure> {
         let message = self.messages.recv().await;
+        self.is_heard |= message.is_some();
         message.ok_or_else(|| Failure::fault(Reason::RegisterNotAttached))
+    }
+
+    /// What the adapter said was good. Whatever else becomes of the exchange is not its fault.
+    pub fn is_good(&mut self) {
+        self.is_good = true;
     }
 
     /// Nothing more is to come.
@@ -270,6 +306,15 @@ impl Drop for OpenExchange {
         self.all.fetch_sub(1, Ordering::Relaxed);
         let mut opened = self.attachment.opened();
         opened.exchanges.remove(&self.id);
+        if self.is_good {
+            opened.failing.remove(&self.register);
+        } else if self.is_heard || self.began.elapsed() >= SILENT_MAX {
+            let lately = opened.failing.entry(Arc::clone(&self.register)).or_default();
+            if let Some(aside) = lately.failed(Instant::now()) {
+                let (operator, register) = (&self.attachment.operator, &self.register);
+                tracing::warn!(operator, %register, ?aside, "one of its replicas is set aside");
+            }
+        }
         if let Some(own) = opened.by_register.get_mut(&self.register) {
             *own -= 1;
             if *own == 0 {

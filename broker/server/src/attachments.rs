@@ -7,6 +7,7 @@ use std::{
         Arc, PoisonError, RwLock, RwLockReadGuard,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
+    time::Instant,
 };
 
 use einmal_protocol::Reason;
@@ -136,11 +137,16 @@ impl Attachments {
         }
         let turn = usize::try_from(self.turn.fetch_add(1, Ordering::Relaxed) % count as u64);
         let turn = turn.unwrap_or_default();
-        // Those that are about to go are asked only where nobody else can be.
+        // Those that failed lately are asked only where all did, and those that are about to go only
+        // where nobody else can be.
+        let now = Instant::now();
+        let is_well = |attachment: &&Arc<Attachment>| !attachment.is_aside(register, now);
+        let are_all_ill = !at.streams.iter().filter(may).any(|attachment| is_well(&attachment));
         let find = |is_going: bool| {
             let streams = at.streams.iter().filter(may).cycle().skip(turn).take(count);
             streams
                 .filter(|attachment| attachment.is_at(Course::Retiring) == is_going)
+                .filter(|attachment| are_all_ill || is_well(attachment))
                 .find_map(|attachment| attachment.open(register, &at.open))
         };
         find(false).or_else(|| find(true)).ok_or_else(busy)

@@ -142,3 +142,36 @@ fn ten_thousand_registers_slow_no_exchange() {
     assert_eq!((all.registers(), all.streams().len()), (0, 0));
     assert!(streams.iter().all(|(stream, _)| Arc::strong_count(stream) == 1));
 }
+
+/// A replica that faults, or says nothing for long, is set aside; who only hangs up sets nobody
+/// aside; and whoever is left is asked, ill or not.
+#[test]
+fn a_replica_that_fails_in_a_row_is_set_aside_but_never_the_last() {
+    let all = Attachments::default();
+    let (ill, _one) = attach(&all, &["a", "b"], 250);
+    let (well, _two) = attach(&all, &["a", "b"], 250);
+    let asked = |register: &str, count: usize| -> usize {
+        let opened: Vec<_> = (0..count).map(|_| open(&all, register).unwrap()).collect();
+        opened.iter().filter(|one| std::ptr::eq(one.attachment(), Arc::as_ptr(&ill))).count()
+    };
+    // Dropped at once: the callers hung up.
+    assert_eq!(asked("a", 40), 20);
+    assert_eq!(asked("a", 40), 20);
+    for _ in 0..3 {
+        fault(&ill, "a");
+    }
+    assert_eq!(asked("a", 40), 0);
+    // At its other register it does well.
+    assert_eq!(asked("b", 40), 20);
+    for _ in 0..3 {
+        fault(&well, "a");
+    }
+    assert_eq!(asked("a", 40), 20, "both are ill: both are asked");
+}
+
+/// It was asked about a register, and declined without a refusal.
+fn fault(stream: &Arc<Attachment>, register: &str) {
+    let mut exchange = stream.open(&Arc::from(register), &Arc::default()).unwrap();
+    exchange.is_heard = true;
+    drop(exchange);
+}

@@ -4,10 +4,13 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use einmal_peer::TlsFiles;
+use einmal_peer::{TlsFiles, listen::Bounds};
 use serde::{Deserialize, Deserializer};
 
 use crate::shared::SharedSection;
+
+/// Requests of one connection at once.
+const STREAMS_MAX: u32 = 1_000;
 
 /// `broker.toml`.
 #[derive(Clone, Debug, Deserialize)]
@@ -187,8 +190,19 @@ pub struct WitnessSection {
 pub struct Limits {
     /// Exchanges in flight at once.
     pub in_flight_max: usize,
+    /// While the broker's own part of an exchange takes no longer than this many milliseconds, it
+    /// begins more at once; where it takes longer, and longer than it used to, fewer.
+    pub own_ms: u32,
+    /// Requests that wait for a place at once.
+    pub queue_max: usize,
+    /// And for so many milliseconds at most.
+    pub queue_ms: u64,
     /// Connections at once.
     pub connections_max: usize,
+    /// Of them with one certificate's name.
+    pub caller_connections_max: usize,
+    /// Of them from one address.
+    pub address_connections_max: usize,
     /// An exchange ends after this many milliseconds.
     pub exchange_ms: u64,
     /// Identical retries are answered for this many milliseconds.
@@ -207,6 +221,9 @@ pub struct Limits {
     pub register_burst: u32,
     /// A heartbeat on each adapter's stream after this many milliseconds.
     pub heartbeat_ms: u32,
+    /// A ping on each connection after this many milliseconds; who does not answer within half of
+    /// that is cut.
+    pub ping_ms: u64,
     /// A connection is told to go after this many seconds, so that a revocation bites.
     pub connection_age_s: u64,
     /// And cut this many seconds later.
@@ -217,7 +234,12 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             in_flight_max: 2_000,
+            own_ms: 20,
+            queue_max: 1_000,
+            queue_ms: 200,
             connections_max: 10_000,
+            caller_connections_max: 512,
+            address_connections_max: 1_024,
             exchange_ms: 15_000,
             window_ms: 5 * 60_000,
             window_bytes_max: 256 * 1024 * 1024,
@@ -227,6 +249,7 @@ impl Default for Limits {
             register_per_second: 0,
             register_burst: 100,
             heartbeat_ms: 10_000,
+            ping_ms: 20_000,
             connection_age_s: 3_600,
             connection_grace_s: 60,
         }
@@ -234,6 +257,19 @@ impl Default for Limits {
 }
 
 impl Limits {
+    /// Bounds of connections and of HTTP/2 on them.
+    pub fn bounds(&self) -> Bounds {
+        Bounds {
+            connections: self.connections_max,
+            of_caller: self.caller_connections_max,
+            of_address: self.address_connections_max,
+            streams: STREAMS_MAX,
+            ping_every: Duration::from_millis(self.ping_ms),
+            age: Duration::from_secs(self.connection_age_s),
+            grace: Duration::from_secs(self.connection_grace_s),
+        }
+    }
+
     /// How long an exchange may take.
     pub fn exchange(&self) -> Duration {
         Duration::from_millis(self.exchange_ms)

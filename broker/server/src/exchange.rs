@@ -29,9 +29,10 @@ use einmal_protocol::{
 
 use crate::{
     Broker,
+    admission::Place,
     attachments::OpenExchange,
     authenticate::{Authenticated, authenticate, check_circumstances},
-    receipts, refusal,
+    caller, receipts, refusal,
     shared::{Elsewhere, Marker, Settled},
     window::{Claim, First, Outcome},
 };
@@ -110,6 +111,10 @@ impl Failure {
 
 /// A question as it came in.
 pub struct Asked {
+    /// Its place among those that the broker works on.
+    pub place: Place,
+    /// When the caller stops waiting, where it says so.
+    pub until: Option<Instant>,
     /// Bytes of a `SignedRequest`.
     pub signed_request: Vec<u8>,
     /// Bytes of a `Sealed` message. Never stored.
@@ -156,6 +161,8 @@ pub async fn exchange(broker: &Arc<Broker>, caller: &SpiffeId, asked: Asked) -> 
         Claim::Same(outcome) => {
             // An identical retry gets the answer only where it would be permitted now.
             permitted?;
+            // Waiting is no work.
+            drop(asked);
             again = true;
             outcome
         }
@@ -189,7 +196,9 @@ async fn run(
     let outcome = match permitted {
         Ok(permitted) => {
             let limit = broker.limits.exchange();
-            let answer = answer(&broker, asked, permitted, (&mut logged, &mut marker));
+            let abandoned = first.abandoned();
+            let told = (&mut logged, &mut marker, abandoned);
+            let answer = answer(&broker, asked, permitted, told);
             match tokio::time::timeout(limit, answer).await {
                 Ok(outcome) => outcome,
                 Err(_) => Err(Failure::fault(Reason::DeadlineExceeded)),
@@ -229,11 +238,12 @@ async fn answer(
     broker: &Broker,
     asked: Asked,
     permitted: Permitted,
-    (logged, marker): (&mut bool, &mut Option<Marker>),
+    (logged, marker, abandoned): (&mut bool, &mut Option<Marker>, impl Future<Output = ()>),
 ) -> Result<RequestEvidenceResponse, Failure> {
     let request = &permitted.authenticated.request;
-    broker.shared.admit(&request.authority, &request.register).await?;
-    match broker.shared.elsewhere(&permitted.authenticated).await {
+    let place = &asked.place;
+    place.away(broker.shared.admit(&request.authority, &request.register)).await?;
+    match place.away(broker.shared.elsewhere(&permitted.authenticated)).await {
         Elsewhere::Nothing(claimed) => *marker = claimed,
         Elsewhere::Other => return Err(Failure::refused(Reason::IdReused)),
         Elsewhere::Answered(answer) => {
@@ -244,7 +254,7 @@ async fn answer(
             return Ok(Arc::unwrap_or_clone(seen));
         }
     }
-    commit_log_reveal(broker, asked, permitted, logged).await
+    commit_log_reveal(broker, asked, permitted, (logged, abandoned)).await
 }
 
 /// Step 2: the rules decide, per field. The same pure function as at the register.
@@ -260,12 +270,14 @@ fn permit(authenticated: &Authenticated) -> Result<Permitted, Failure> {
     Ok(Permitted { slots: kind.slots, authenticated: authenticated.clone(), permit })
 }
 
-/// Steps 3 to 6. `logged` is set as soon as the exchange is, or may be, in the ledger.
+/// Steps 3 to 6. `logged` is set as soon as the exchange is, or may be, in the ledger. Up to there
+/// it ends where nobody waits for it any more, and the register is told; from there on it goes on,
+/// because the access stands in the log: whoever asks again with the same bytes gets its answer.
 async fn commit_log_reveal(
     broker: &Broker,
     asked: Asked,
     permitted: Permitted,
-    logged: &mut bool,
+    (logged, abandoned): (&mut bool, impl Future<Output = ()>),
 ) -> Result<RequestEvidenceResponse, Failure> {
     if broker.draining.load(Ordering::Relaxed) {
         return Err(Failure::refused(Reason::Draining));
@@ -288,18 +300,26 @@ async fn commit_log_reveal(
         |operator: &str| trust.directory.may_carry_for_register(operator, &request.register);
     let room = broker.in_flight.available_permits();
     let mut open = broker.attachments.open(&request.register, room, may_carry)?;
-    let committed = commit(broker, &mut open, asked.sealed_person, permitted).await?;
+    let Asked { place, until, seen_size, sealed_person, .. } = asked;
+    let left = caller::time_left(until, broker.limits.exchange())?;
+    let committed = tokio::select! {
+        committed = commit(broker, (&mut open, &place), (sealed_person, left), permitted) => committed?,
+        () = abandoned => return Err(caller::is_gone()),
+        () = tokio::time::sleep(left) => return Err(caller::is_gone()),
+    };
     let entry = log(broker, &committed, logged).await?;
+    place.is_logged();
     let receipt = {
         // One at a time on a stream, so that each proof starts where the one before ended.
-        let mut sent = open.attachment().sent_size.lock().await;
+        // An adapter that does not read keeps its own exchanges here, and no place of others.
+        let mut sent = place.away(open.attachment().sent_size.lock()).await;
         let receipt = receipts::receipt(broker, &entry, *sent).await?;
-        open.prove(Logged { exchange: 0, receipt: Some(receipt.0) }).await?;
+        place.away(open.prove(Logged { exchange: 0, receipt: Some(receipt.0) })).await?;
         *sent = receipt.1;
         drop(sent);
-        receipts::receipt(broker, &entry, asked.seen_size).await?.0
+        receipts::receipt(broker, &entry, seen_size).await?.0
     };
-    let sealed_evidence = reveal(open, &committed).await?;
+    let sealed_evidence = place.away(reveal(open, &committed)).await?;
     Ok(RequestEvidenceResponse {
         permit: committed.permitted.permit.bytes().to_vec(),
         commitment: committed.envelope,
@@ -311,22 +331,28 @@ async fn commit_log_reveal(
 /// Steps 3 and 4: the question goes to the register, its signed commitment comes back.
 async fn commit(
     broker: &Broker,
-    open: &mut OpenExchange,
-    sealed_person: Vec<u8>,
+    (open, place): (&mut OpenExchange, &Place),
+    (sealed_person, left): (Vec<u8>, Duration),
     permitted: Permitted,
 ) -> Result<Committed, Failure> {
     let Authenticated { request, signed_request, trust, .. } = &permitted.authenticated;
-    open.ask(Open {
+    let question = Open {
         exchange: 0,
         signed_request: signed_request.clone(),
         sealed_person,
         permit: permitted.permit.bytes().to_vec(),
-        deadline_ms: u32::try_from(broker.limits.exchange_ms).unwrap_or(u32::MAX),
-    })
-    .await?;
-    let envelope = match open.next().await? {
+        deadline_ms: u32::try_from(left.as_millis()).unwrap_or(u32::MAX),
+    };
+    let answer = async {
+        open.ask(question).await?;
+        open.next().await
+    };
+    let envelope = match place.away(answer).await? {
         Message::Commit(commit) => commit.commitment,
         Message::Decline(decline) => {
+            if !decline.refusal.is_empty() {
+                open.is_good();
+            }
             return Err(declined(broker, &permitted.authenticated, decline).await);
         }
         _ => return Err(Failure::fault(Reason::RegisterMisbehaved)),
@@ -346,6 +372,7 @@ async fn commit(
     if !day_is_open(commitment.day, broker.clock.now_ms()) {
         return Err(misbehaved("the commitment's day is over or has not begun".to_owned()));
     }
+    open.is_good();
     Ok(Committed { permitted, commitment, envelope })
 }
 

@@ -2,6 +2,7 @@
 //! The broker: it decides, routes and logs what it cannot read. [`exchange`] tells the whole
 //! story in one function; everything else in this crate is a leaf of it.
 
+pub mod admission;
 pub mod attachment;
 pub mod attachments;
 pub mod authenticate;
@@ -14,6 +15,7 @@ pub mod keeper_memory;
 pub mod metrics;
 pub mod notice;
 pub mod open_ledger;
+mod outlier;
 pub mod publishers;
 mod receipts;
 pub mod refusal;
@@ -53,6 +55,8 @@ pub struct Broker {
     pub verified: authenticate::VerifiedBatches,
     /// What it shares with other brokers: quotas, retries, news.
     pub shared: shared::Shared,
+    /// Who is worked on now, and who waits.
+    pub admission: Arc<admission::Admission>,
     /// How many exchanges may be in flight.
     pub in_flight: Arc<Semaphore>,
     /// How many may read bodies at once.

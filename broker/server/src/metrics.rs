@@ -18,6 +18,8 @@ use prometheus_client::{
     registry::Registry,
 };
 
+use crate::admission::Figures;
+
 /// How exchanges ended.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 pub struct Ended {
@@ -60,6 +62,25 @@ impl SharedMetrics {
     }
 }
 
+/// Figures about who is let in.
+#[derive(Clone, Debug, Default)]
+struct AdmissionMetrics {
+    at_once: Gauge<u64, AtomicU64>,
+    waiting: Gauge<u64, AtomicU64>,
+    turned_away: Gauge<u64, AtomicU64>,
+}
+
+impl AdmissionMetrics {
+    fn register(&self, registry: &mut Registry) {
+        let at_once =
+            "Exchanges that the broker works on at once, at most; found by how long it takes";
+        registry.register("admission_at_once", at_once, self.at_once.clone());
+        registry.register("admission_waiting", "Requests that wait", self.waiting.clone());
+        let turned_away = "Requests that were turned away since the start";
+        registry.register("admission_turned_away", turned_away, self.turned_away.clone());
+    }
+}
+
 /// All figures.
 #[derive(Debug)]
 pub struct Metrics {
@@ -75,6 +96,7 @@ pub struct Metrics {
     pub in_flight: Gauge,
     /// Leaves in the ledger.
     pub ledger_size: Gauge<u64, AtomicU64>,
+    admission: AdmissionMetrics,
     /// What is shared with other brokers.
     pub shared: SharedMetrics,
 }
@@ -99,6 +121,8 @@ impl Default for Metrics {
         registry.register("ledger_size", "Leaves in the ledger", ledger_size.clone());
         let shared = SharedMetrics::default();
         shared.register(registry);
+        let admission = AdmissionMetrics::default();
+        admission.register(registry);
         Self {
             registry: all,
             exchanges,
@@ -108,6 +132,7 @@ impl Default for Metrics {
             attached,
             in_flight,
             ledger_size,
+            admission,
             shared,
         }
     }
@@ -137,6 +162,13 @@ impl Metrics {
     /// The figures.
     pub fn registry(&self) -> &Registry {
         &self.registry
+    }
+
+    /// Who is let in, waits, or is turned away.
+    pub fn admission(&self, figures: Figures) {
+        self.admission.at_once.set(figures.at_once as u64);
+        self.admission.waiting.set(figures.waiting as u64);
+        self.admission.turned_away.set(figures.turned_away);
     }
 
     /// The text that Prometheus reads.

@@ -17,7 +17,7 @@ use einmal_peer::{
     Archive, Cards, Clock, Tls, TrustStore, expiry,
     figures::{self, Later, Shown},
     files::{self, FileError},
-    listen,
+    listen, reload,
     trust::{TRUST_MAX, TrustStoreError},
 };
 use einmal_policy::documents::Offer;
@@ -38,11 +38,12 @@ use tokio::{
 };
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
-use tonic::{server::NamedService, transport::Server};
+use tonic::server::NamedService;
 use tonic_health::{ServingStatus, server::HealthReporter};
 
 use crate::{
     Broker, BrokerConfig,
+    admission::Admission,
     attachments::Attachments,
     authenticate::VerifiedBatches,
     forget,
@@ -56,11 +57,8 @@ use crate::{
     window::Window,
 };
 
-/// Streams of one connection at once.
-const STREAMS_MAX: u32 = 1_000;
 /// Keepers and auditors that read bodies at once.
 const READERS_MAX: usize = 16;
-const HEADERS_MAX: u32 = 16 * 1024;
 /// A commitment is the longest message of an adapter.
 const ATTACH_MAX: usize = 512 * 1024;
 /// Public checkpoints change at most this often, so that they do not tell when somebody asked.
@@ -113,6 +111,7 @@ pub async fn start(config: &BrokerConfig, clock: Clock) -> Result<Running, Serve
         window: Window::new(config.limits.window_ms, config.limits.window_bytes_max),
         verified: VerifiedBatches::default(),
         shared,
+        admission: Arc::new(Admission::new(&config.limits)),
         in_flight: Arc::new(Semaphore::new(config.limits.in_flight_max)),
         readers: Arc::new(Semaphore::new(READERS_MAX)),
         publishers: Publishers::default(),
@@ -132,19 +131,19 @@ pub async fn start(config: &BrokerConfig, clock: Clock) -> Result<Running, Serve
     };
     let metrics = match config.metrics {
         Some(at) => {
-            let watched =
-                Watched { broker: Arc::clone(&broker), certificate_ends_at_ms: tls.ends_at_ms };
+            let watched = Watched { broker: Arc::clone(&broker), tls: tls.clone() };
             Some(plain(at, figures::router(vec![Arc::new(watched)]), &stop).await?)
         }
         None => None,
     };
     shared::begin(&broker, &tls, &stop);
     let (into, incoming) = mpsc::channel(64);
-    let limits = (trust_domain, config.limits.connections_max);
-    tokio::spawn(listen::accept(listener, tls.server, limits, into, stop.clone()));
+    let limits = (trust_domain, config.limits.bounds());
+    tokio::spawn(listen::accept(listener, tls.clone(), limits, into, stop.clone()));
+    tokio::spawn(reload::keep(tls.clone(), stop.clone()));
     tokio::spawn(expiry::daily(
         Arc::clone(&broker.trust),
-        tls.ends_at_ms,
+        tls.clone(),
         broker.clock.clone(),
         stop.clone(),
     ));
@@ -235,15 +234,16 @@ async fn plain(
 /// A broker as its operator watches it.
 struct Watched {
     broker: Arc<Broker>,
-    certificate_ends_at_ms: u64,
+    tls: Tls,
 }
 
 impl Shown for Watched {
     fn look(&self) -> Later<'_, Result<(), &'static str>> {
-        let Self { broker, certificate_ends_at_ms } = self;
+        let Self { broker, tls } = self;
         Box::pin(async move {
             broker.metrics.ledger_size.set(broker.ledger.checkpoint().size());
-            let held = (&*broker.trust.current(), *certificate_ends_at_ms);
+            broker.metrics.admission(broker.admission.figures());
+            let held = (&*broker.trust.current(), tls.ends_at_ms());
             broker.metrics.expire(broker.clock.now_ms(), held)?;
             if broker.draining.load(Ordering::Relaxed) {
                 return Err("it is about to end");
@@ -288,16 +288,12 @@ async fn grpc(
     };
     let (v1, v1alpha) = (reflection().build_v1().ok(), reflection().build_v1alpha().ok());
     tokio::spawn(watch(Arc::clone(&broker), health, stop.clone()));
-    let limits = &broker.limits;
-    Server::builder()
-        .http2_keepalive_interval(Some(Duration::from_secs(20)))
-        .http2_keepalive_timeout(Some(Duration::from_secs(10)))
-        .http2_max_header_list_size(HEADERS_MAX)
-        .max_concurrent_streams(STREAMS_MAX)
+    broker
+        .limits
+        .bounds()
+        .server()
         .initial_stream_window_size(1024 * 1024)
         .initial_connection_window_size(8 * 1024 * 1024)
-        .max_connection_age(Duration::from_secs(limits.connection_age_s))
-        .max_connection_age_grace(Duration::from_secs(limits.connection_grace_s))
         .add_service(health_service)
         .add_optional_service(v1)
         .add_optional_service(v1alpha)

@@ -5,10 +5,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, Weak},
 };
 
-use einmal_protocol::{Digest, RequestId, wire::evidence::v1::RequestEvidenceResponse};
+use einmal_protocol::{Digest, Reason, RequestId, wire::evidence::v1::RequestEvidenceResponse};
 use prost::Message;
 use tokio::sync::watch;
 
@@ -37,7 +37,11 @@ struct Entry {
     request: Digest,
     until_ms: u64,
     bytes: usize,
-    outcome: watch::Receiver<Option<Outcome>>,
+    outcome: watch::Sender<Option<Outcome>>,
+    /// Gone when whoever runs it is.
+    runner: Weak<()>,
+    /// Whether it has come to an answer that is kept.
+    is_kept: bool,
 }
 
 /// What a request is to the window.
@@ -56,12 +60,32 @@ pub enum Claim {
 pub struct First {
     key: Key,
     sender: watch::Sender<Option<Outcome>>,
+    _runner: Arc<()>,
 }
 
 impl First {
     /// What waiters wait for.
     pub fn subscribe(&self) -> watch::Receiver<Option<Outcome>> {
         self.sender.subscribe()
+    }
+
+    /// Comes to its end when nobody waits any more.
+    pub fn abandoned(&self) -> impl Future<Output = ()> + Send + use<> {
+        let sender = self.sender.clone();
+        async move { sender.closed().await }
+    }
+}
+
+impl Drop for First {
+    /// Whoever waits for a runner that vanished waits no longer.
+    fn drop(&mut self) {
+        self.sender.send_if_modified(|outcome| {
+            let is_silent = outcome.is_none();
+            if is_silent {
+                *outcome = Some(Err(Failure::fault(Reason::RegisterFault)));
+            }
+            is_silent
+        });
     }
 }
 
@@ -76,20 +100,28 @@ impl Window {
         let key = (authority.to_owned(), id);
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(entry) = held.entries.get(&key) {
-            let running = entry.outcome.borrow().is_none();
             if entry.request != request {
                 return Claim::Other;
             }
-            // A runner that vanished without a word leaves a closed channel: run again.
-            if now_ms < entry.until_ms && !(running && entry.outcome.has_changed().is_err()) {
-                return Claim::Same(entry.outcome.clone());
+            // A runner that vanished without a word: run again.
+            let stands = entry.is_kept || entry.runner.strong_count() > 0;
+            if now_ms < entry.until_ms && stands {
+                return Claim::Same(entry.outcome.subscribe());
             }
             held.remove(&key);
         }
-        let (sender, outcome) = watch::channel(None);
-        let until_ms = now_ms.saturating_add(self.life_ms);
-        held.entries.insert(key.clone(), Entry { request, until_ms, bytes: 0, outcome });
-        Claim::First(First { key, sender })
+        let (sender, _) = watch::channel(None);
+        let runner = Arc::new(());
+        let entry = Entry {
+            request,
+            until_ms: now_ms.saturating_add(self.life_ms),
+            bytes: 0,
+            outcome: sender.clone(),
+            runner: Arc::downgrade(&runner),
+            is_kept: false,
+        };
+        held.entries.insert(key.clone(), entry);
+        Claim::First(First { key, sender, _runner: runner })
     }
 
     /// Says what came of it. Where nothing was logged, the same id may be sent again at once.
@@ -100,6 +132,7 @@ impl Window {
             held.remove(&first.key);
         } else if let Some(entry) = held.entries.get_mut(&first.key) {
             entry.bytes = bytes;
+            entry.is_kept = true;
             entry.until_ms = now_ms.saturating_add(self.life_ms);
             held.bytes += bytes;
             if held.bytes > self.bytes_max {
@@ -152,8 +185,6 @@ impl Held {
 
 #[cfg(test)]
 mod tests {
-    use einmal_protocol::Reason;
-
     use super::*;
 
     fn id(n: u8) -> RequestId {
@@ -186,6 +217,28 @@ mod tests {
         assert_eq!(got.unwrap().unwrap().sealed_evidence, vec![1; 10]);
         assert!(matches!(window.claim("a", id(1), Digest::of(b"x"), 104), Claim::Same(_)));
         assert!(matches!(window.claim("a", id(1), Digest::of(b"x"), 105), Claim::First(_)));
+    }
+
+    #[tokio::test]
+    async fn who_runs_learns_when_nobody_waits_and_who_waits_that_nobody_runs() {
+        let window = Window::new(100, 1_000);
+        let running = first(&window, 1);
+        let one = running.subscribe();
+        let Claim::Same(two) = window.claim("a", id(1), Digest::of(b"x"), 1) else { panic!() };
+        let abandoned = running.abandoned();
+        tokio::pin!(abandoned);
+        drop(one);
+        let moment = std::time::Duration::from_millis(1);
+        assert!(tokio::time::timeout(moment, &mut abandoned).await.is_err(), "two waits still");
+        drop(two);
+        abandoned.await;
+        // It vanishes: the next with the same bytes runs, and who had joined is told.
+        let Claim::Same(mut three) = window.claim("a", id(1), Digest::of(b"x"), 2) else {
+            panic!()
+        };
+        drop(running);
+        assert!(three.wait_for(Option::is_some).await.unwrap().clone().unwrap().is_err());
+        assert!(matches!(window.claim("a", id(1), Digest::of(b"x"), 3), Claim::First(_)));
     }
 
     #[test]

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: EUPL-1.2
 //! Where operators, auditors and brokers hand in the checkpoints that they were shown, over mTLS.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, time::Duration};
 
 use einmal_peer::{
-    PeerRole,
-    listen::{self, Peer, PeerStream},
+    PeerRole, Tls,
+    listen::{self, Bounds, Peer, PeerStream},
 };
 use einmal_protocol::{
     Digest,
@@ -16,21 +16,21 @@ use einmal_protocol::{
         checkpoint_service_server::{CheckpointService, CheckpointServiceServer},
     },
 };
-use rustls::ServerConfig;
 use tokio::{net::TcpListener, sync::mpsc, task::JoinHandle};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
-use tonic::{Request, Response, Status, transport::Server};
+use tonic::{Request, Response, Status};
 
 use super::{Compared, Keeper};
 
 /// Connections at once; each hands in a few notes and leaves.
 const CONNECTIONS_MAX: usize = 1024;
+/// Of one operator, auditor or broker.
+const CALLER_MAX: usize = 64;
 const STREAMS_MAX: u32 = 16;
 const AT_ONCE_MAX: usize = 4;
 const TIMEOUT: Duration = Duration::from_secs(10);
 const AGE_MAX: Duration = Duration::from_secs(300);
-const HEADERS_MAX: u32 = 16 * 1024;
 /// The largest number that the index holds; no ledger comes near it.
 const SIZE_MAX: u64 = i64::MAX.unsigned_abs();
 
@@ -109,29 +109,30 @@ impl CheckpointService for Room {
 pub async fn take_checkpoints(
     keeper: Keeper,
     at: SocketAddr,
-    (tls, trust_domain): (Arc<ServerConfig>, String),
+    (tls, trust_domain): (Tls, String),
     stop: CancellationToken,
 ) -> io::Result<(SocketAddr, JoinHandle<()>)> {
     let listener = TcpListener::bind(at).await?;
     let address = listener.local_addr()?;
     let (into, incoming) = mpsc::channel::<io::Result<PeerStream>>(64);
-    tokio::spawn(listen::accept(
-        listener,
-        tls,
-        (trust_domain, CONNECTIONS_MAX),
-        into,
-        stop.clone(),
-    ));
+    let bounds = Bounds {
+        connections: CONNECTIONS_MAX,
+        of_caller: CALLER_MAX,
+        of_address: CONNECTIONS_MAX,
+        streams: STREAMS_MAX,
+        ping_every: listen::PING_EVERY,
+        age: AGE_MAX,
+        grace: TIMEOUT,
+    };
+    tokio::spawn(listen::accept(listener, tls, (trust_domain, bounds.clone()), into, stop.clone()));
     let service = CheckpointServiceServer::new(Room(keeper))
         .max_decoding_message_size(MESSAGE_MAX)
         .max_encoding_message_size(MESSAGE_MAX);
     let served = tokio::spawn(async move {
-        let ended = Server::builder()
+        let ended = bounds
+            .server()
             .timeout(TIMEOUT)
             .concurrency_limit_per_connection(AT_ONCE_MAX)
-            .max_concurrent_streams(STREAMS_MAX)
-            .http2_max_header_list_size(HEADERS_MAX)
-            .max_connection_age(AGE_MAX)
             .add_service(service)
             .serve_with_incoming_shutdown(ReceiverStream::new(incoming), stop.cancelled())
             .await;

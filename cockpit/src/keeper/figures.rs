@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use einmal_peer::{
-    TrustStore,
+    Tls, TrustStore,
     figures::{Common, Later, Shown},
 };
 use einmal_protocol::time::day_of;
@@ -16,7 +16,7 @@ use super::{Desk, Keeper};
 pub(crate) struct Figures {
     keeper: Keeper,
     trust: Arc<TrustStore>,
-    certificate_ends_at_ms: u64,
+    tls: Tls,
     registry: Registry,
     common: Common,
     ledger_size: Gauge,
@@ -29,7 +29,7 @@ pub(crate) struct Figures {
 }
 
 impl Figures {
-    pub(crate) fn new(keeper: Keeper, trust: Arc<TrustStore>, certificate_ends_at_ms: u64) -> Self {
+    pub(crate) fn new(keeper: Keeper, trust: Arc<TrustStore>, tls: Tls) -> Self {
         let (mut registry, common) = Common::begin();
         let own = registry.sub_registry_with_prefix("keeper");
         let mut gauge = |name: &str, help: &str| {
@@ -47,7 +47,7 @@ impl Figures {
             keys_ahead: gauge("keys_ahead_days", "Days from now on that have their key"),
             keeper,
             trust,
-            certificate_ends_at_ms,
+            tls,
             registry,
             common,
         }
@@ -63,7 +63,7 @@ impl Figures {
         let newest = keys.last().map_or(today, |key| key.day);
         self.keys_ahead.set(i64::from(newest) - i64::from(today));
         self.retention.set(i64::from(self.keeper.retention.days()));
-        let told = self.common.tell(now_ms, (&self.trust.current(), self.certificate_ends_at_ms));
+        let told = self.common.tell(now_ms, (&self.trust.current(), self.tls.ends_at_ms()));
         let standing = Desk::of(&self.keeper).standing().await;
         let standing = standing.map_err(|_| "the index cannot be read")?;
         self.ledger_size.set(i64::try_from(standing.complete_up_to).unwrap_or(i64::MAX));

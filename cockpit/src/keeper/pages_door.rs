@@ -4,18 +4,17 @@
 //! which face the internet, can stand on another machine than the day keys; it is the same scheme
 //! of names and revocation that all other connections have.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, time::Duration};
 
 use einmal_peer::{
-    Clock, PeerRole,
-    listen::{self, Peer, PeerStream},
+    Clock, PeerRole, Tls,
+    listen::{self, Bounds, Peer, PeerStream},
 };
-use rustls::ServerConfig;
 use serde::Deserialize;
 use tokio::{net::TcpListener, sync::mpsc, task::JoinHandle};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
-use tonic::{Request, Status, service::interceptor::InterceptedService, transport::Server};
+use tonic::{Request, Status, service::interceptor::InterceptedService};
 
 use super::{Keeper, service};
 
@@ -28,7 +27,6 @@ const AT_ONCE_MAX: usize = 64;
 const DEADLINE: Duration = Duration::from_secs(10);
 /// A connection is made anew this often, and its certificate is looked at then.
 const AGE_MAX: Duration = Duration::from_secs(3600);
-const HEADERS_MAX: u32 = 16 * 1024;
 
 /// `[pages]` of a keeper's configuration.
 #[derive(Clone, Debug, Deserialize)]
@@ -62,30 +60,31 @@ fn admit(request: &Request<()>, allowed: &[String], now_ms: u64) -> Result<(), S
 pub async fn answer_pages(
     keeper: Keeper,
     door: PagesDoor,
-    (tls, trust_domain): (Arc<ServerConfig>, String),
+    (tls, trust_domain): (Tls, String),
     stop: CancellationToken,
 ) -> io::Result<(SocketAddr, JoinHandle<()>)> {
     let listener = TcpListener::bind(door.listen).await?;
     let address = listener.local_addr()?;
     let (into, incoming) = mpsc::channel::<io::Result<PeerStream>>(64);
-    tokio::spawn(listen::accept(
-        listener,
-        tls,
-        (trust_domain, CONNECTIONS_MAX),
-        into,
-        stop.clone(),
-    ));
+    let bounds = Bounds {
+        connections: CONNECTIONS_MAX,
+        of_caller: CONNECTIONS_MAX,
+        of_address: CONNECTIONS_MAX,
+        streams: STREAMS_MAX,
+        ping_every: listen::PING_EVERY,
+        age: AGE_MAX,
+        grace: DEADLINE,
+    };
+    tokio::spawn(listen::accept(listener, tls, (trust_domain, bounds.clone()), into, stop.clone()));
     let clock: Clock = keeper.clock.clone();
     let checked = InterceptedService::new(service(keeper), move |request: Request<()>| {
         admit(&request, &door.allowed, clock.now_ms()).map(|()| request)
     });
     let served = tokio::spawn(async move {
-        let ended = Server::builder()
+        let ended = bounds
+            .server()
             .timeout(DEADLINE)
             .concurrency_limit_per_connection(AT_ONCE_MAX)
-            .max_concurrent_streams(STREAMS_MAX)
-            .http2_max_header_list_size(HEADERS_MAX)
-            .max_connection_age(AGE_MAX)
             .add_service(checked)
             .serve_with_incoming_shutdown(ReceiverStream::new(incoming), stop.cancelled())
             .await;

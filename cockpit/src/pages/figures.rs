@@ -9,7 +9,7 @@ use axum::{
     response::Response,
 };
 use einmal_peer::{
-    TrustStore,
+    Tls, TrustStore,
     figures::{Common, Later, Shown},
 };
 use prometheus_client::{
@@ -64,9 +64,9 @@ pub(crate) async fn count(State(app): State<Arc<App>>, request: Request, next: N
 /// What is looked at when somebody asks.
 pub(crate) struct Figures {
     app: Arc<App>,
-    /// Trust, the end of the certificate, and their figures; nothing where the keeper in the same
+    /// Trust, the certificate, and their figures; nothing where the keeper in the same
     /// process shows them.
-    own: Option<(Arc<TrustStore>, u64, Common)>,
+    own: Option<(Arc<TrustStore>, Tls, Common)>,
     registry: Registry,
     sessions: Gauge,
     keeper_up: Gauge,
@@ -74,11 +74,11 @@ pub(crate) struct Figures {
 
 impl Figures {
     /// Of pages in a process of their own, or beside their keeper.
-    pub(crate) fn new(app: Arc<App>, own: Option<(Arc<TrustStore>, u64)>) -> Self {
+    pub(crate) fn new(app: Arc<App>, own: Option<(Arc<TrustStore>, Tls)>) -> Self {
         let (mut registry, own) = match own {
-            Some((trust, ends_at_ms)) => {
+            Some((trust, tls)) => {
                 let (registry, common) = Common::begin();
-                (registry, Some((trust, ends_at_ms, common)))
+                (registry, Some((trust, tls, common)))
             }
             None => (Registry::with_prefix("einmal"), None),
         };
@@ -98,8 +98,8 @@ impl Figures {
     async fn set(&self) -> Result<(), &'static str> {
         self.sessions.set(i64::try_from(self.app.sessions.count()).unwrap_or(i64::MAX));
         let now_ms = self.app.pages.clock.now_ms();
-        let told = self.own.as_ref().map_or(Ok(()), |(trust, ends_at_ms, common)| {
-            common.tell(now_ms, (&trust.current(), *ends_at_ms))
+        let told = self.own.as_ref().map_or(Ok(()), |(trust, tls, common)| {
+            common.tell(now_ms, (&trust.current(), tls.ends_at_ms()))
         });
         // What is not answered in time is no answer either.
         self.keeper_up.set(0);

@@ -10,6 +10,7 @@ use einmal_peer::{
     expiry,
     figures::{self, Shown},
     files::{self, FileError},
+    reload,
 };
 use einmal_protocol::wire::cockpit::v1::keeper_service_client::KeeperServiceClient;
 use tokio::net::TcpListener;
@@ -105,14 +106,15 @@ pub async fn start_pages(config: &PagesConfig, clock: Clock) -> Result<RunningPa
     let mut running =
         front.show(config, &site, (keeper::client(channel), provider, false), &clock)?;
     if let Some(at) = config.metrics {
-        let own = Some((Arc::clone(&site.trust), site.tls.ends_at_ms));
+        let own = Some((Arc::clone(&site.trust), site.tls.clone()));
         let shown: Arc<dyn Shown> = Arc::new(Figures::new(Arc::clone(&running.app), own));
         running.metrics = Some(show_figures(at, vec![shown], &running.tasks).await?);
     }
     let stop = running.tasks.stop.clone();
     let told =
-        expiry::daily(Arc::clone(&site.trust), site.tls.ends_at_ms, clock.clone(), stop.clone());
+        expiry::daily(Arc::clone(&site.trust), site.tls.clone(), clock.clone(), stop.clone());
     running.tasks.spawn(told);
+    running.tasks.spawn(reload::keep(site.tls.clone(), stop.clone()));
     running.tasks.spawn(async move {
         loop {
             tokio::select! {
@@ -144,7 +146,8 @@ pub(super) async fn keep(
     publish(site.channel.clone(), card).await.map_err(Box::new)?;
     let mut tasks = Tasks::default();
     let stop = tasks.stop.clone();
-    let identity = || (Arc::clone(&site.tls.server), site.trust_domain.clone());
+    let identity = || (site.tls.clone(), site.trust_domain.clone());
+    tasks.spawn(reload::keep(site.tls.clone(), stop.clone()));
     let mut checkpoints = None;
     if let Some(at) = config.checkpoints {
         let taken = take_checkpoints(keeper.clone(), at, identity(), stop.clone()).await;
@@ -161,13 +164,8 @@ pub(super) async fn keep(
         tasks.handles.push(served);
     }
     let (trust, trusted) = (Arc::clone(&site.trust), Arc::clone(&site.trusted));
-    tasks.spawn(expiry::daily(
-        Arc::clone(&trust),
-        site.tls.ends_at_ms,
-        clock.clone(),
-        stop.clone(),
-    ));
-    let shown = keeper::Figures::new(keeper.clone(), Arc::clone(&trust), site.tls.ends_at_ms);
+    tasks.spawn(expiry::daily(Arc::clone(&trust), site.tls.clone(), clock.clone(), stop.clone()));
+    let shown = keeper::Figures::new(keeper.clone(), Arc::clone(&trust), site.tls.clone());
     let shown = Arc::new(shown);
     let (channel, clock) = (site.channel.clone(), clock.clone());
     let parts = Follower { keeper: keeper.clone(), trust, trusted, channel, clock };

@@ -2,7 +2,10 @@
 //! Two adapters for one register that share nothing but a copy of one file, once.
 
 use std::{
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -68,6 +71,76 @@ async fn replicas_answer_in_turn_and_what_one_leaves_the_other_takes() {
     // One leaf for each answer, or answer that was lost (ONCE).
     let lost = reasons.iter().filter(|reason| **reason == Reason::AnswerLost).count();
     assert_eq!(stage.size() - before, (good + lost) as u64);
+    second.stop().await;
+    drop(client);
+    Arc::into_inner(stage).unwrap().stop().await;
+}
+
+/// One after the other is stopped and started anew under load: no call fails. Then one of them faults:
+/// it is set aside after three calls, and asked again when its time is over.
+#[tokio::test(flavor = "multi_thread")]
+async fn replicas_are_restarted_in_turn_without_a_failed_call_and_a_bad_one_is_set_aside() {
+    let stage = Arc::new(Stage::new("exchange_ms = 5000", 2048).await);
+    let (one, two) = (Scripted::new(How::Finds), Scripted::new(How::Finds));
+    let cast = |state, register: &Arc<Scripted>| Cast {
+        state,
+        replicated: true,
+        ..Cast::new(&[(TAX, register)])
+    };
+    let mut first = stage.attach(cast("replica-one", &one)).await;
+    let folder = stage.folder();
+    std::fs::create_dir_all(folder.join("replica-two")).unwrap();
+    let (from, to) = (folder.join("replica-one").join(FILE), folder.join("replica-two").join(FILE));
+    std::fs::copy(from, to).unwrap();
+    let mut second = stage.attach(cast("replica-two", &two)).await;
+    let client = Arc::new(stage.client().await);
+    let is_over = Arc::new(AtomicBool::new(false));
+    let mut load = JoinSet::new();
+    for _ in 0..4 {
+        let (stage, client) = (Arc::clone(&stage), Arc::clone(&client));
+        let is_over = Arc::clone(&is_over);
+        load.spawn(async move {
+            let mut answers = 0;
+            while !is_over.load(Ordering::SeqCst) {
+                let answer = stage.ask(&client, TAX).await;
+                assert!(answer.is_ok(), "after {answers}: {:?}", reason(&answer));
+                answers += 1;
+            }
+            answers
+        });
+    }
+    for _ in 0..2 {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        first.stop().await;
+        first = stage.attach(cast("replica-one", &one)).await;
+        until("both are attached", || stage.streams() == 2).await;
+        second.stop().await;
+        second = stage.attach(cast("replica-two", &two)).await;
+        until("both are attached", || stage.streams() == 2).await;
+    }
+    is_over.store(true, Ordering::SeqCst);
+    let answers: u32 = load.join_all().await.into_iter().sum();
+    println!("{answers} answers while each replica was restarted twice");
+
+    two.now(How::Faults);
+    let (asked, mut failed) = (two.asked(), 0);
+    for _ in 0..30 {
+        let answer = stage.ask(&client, TAX).await;
+        failed += usize::from(reason(&answer) == Some(Reason::RegisterFault));
+    }
+    // On a slow machine its time is over meanwhile, and it had another try.
+    assert!((3..=5).contains(&failed), "{failed}");
+    assert_eq!(failed, two.asked() - asked);
+    two.now(How::Finds);
+    let asked = two.asked();
+    let began = Instant::now();
+    while two.asked() == asked {
+        assert!(began.elapsed() < Duration::from_secs(20), "it is tried again");
+        // One call may find the adapter's own breaker still open.
+        let _ = stage.ask(&client, TAX).await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    first.stop().await;
     second.stop().await;
     drop(client);
     Arc::into_inner(stage).unwrap().stop().await;

@@ -34,6 +34,7 @@ pub(crate) enum How {
     Hangs,
     Blocks(Duration),
     Panics,
+    Faults,
 }
 
 /// A register written in code.
@@ -72,6 +73,10 @@ impl Register for Scripted {
             How::Hangs => std::future::pending().await,
             How::Blocks(time) => std::thread::sleep(time),
             How::Panics => panic!("somebody's name"),
+            How::Faults => {
+                let source_name = "scripted".to_owned();
+                return Err(RegisterFault::Source { source_name, problem: "told to".to_owned() });
+            }
         }
         let text = "x".repeat(self.letters.load(Ordering::SeqCst));
         let values = query.fields.iter().map(|field| (field.clone(), text.clone().into()));

@@ -16,7 +16,7 @@ use einmal_protocol::{
 use tonic::{Request, Response, Status};
 
 use crate::{
-    Broker, caller,
+    Broker, admission, caller,
     exchange::{Asked, Failure, exchange},
     use_report::report_use,
 };
@@ -31,11 +31,21 @@ impl EvidenceService for Evidence {
         request: Request<RequestEvidenceRequest>,
     ) -> Result<Response<RequestEvidenceResponse>, Status> {
         let caller = caller::of(&request)?;
+        let until = caller::until(&request);
         let message = request.into_inner();
         if message.sealed_person.len() > SEALED_PERSON_MAX {
             return Err(Failure::refused(Reason::TooLarge).into());
         }
+        let line = {
+            let named = admission::named(&message.signed_request);
+            admission::line_of(&caller, named.as_deref(), &self.0.trust.current().directory)
+        };
+        let place = self.0.admission.enter(&line).await.inspect_err(|failure| {
+            self.0.metrics.ended(failure.reason);
+        })?;
         let asked = Asked {
+            place,
+            until,
             signed_request: message.signed_request,
             sealed_person: message.sealed_person,
             seen_size: message.seen_size,
@@ -50,6 +60,9 @@ impl EvidenceService for Evidence {
     ) -> Result<Response<ReportUseResponse>, Status> {
         let caller = caller::of(&request)?;
         let message = request.into_inner();
+        // Reports are small and rare beside questions: they stand in the line of whoever brings them.
+        let line = caller.to_string();
+        let _place = self.0.admission.enter(&line).await?;
         let answer = report_use(&self.0, &caller, message.report, message.seen_size).await?;
         Ok(Response::new(answer))
     }
