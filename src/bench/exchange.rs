@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: EUPL-1.2
+//! `einmal bench exchange`: whole exchanges over real mTLS, in turns with the same bytes served by
+//! a plain unary service, so that the difference is what a broker costs.
+//!
+//! Broker and register are processes of their own. This one asks: requests are signed and sealed
+//! before the clock runs, and answers are taken unopened (one of each world is opened and verified).
+
+mod envoy;
+mod register;
+mod stand;
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Instant,
+};
+
+use einmal_peer::dial::MESSAGE_MAX;
+use einmal_protocol::wire::evidence::v1::{
+    RequestEvidenceRequest, evidence_service_client::EvidenceServiceClient,
+};
+use tokio::task::JoinSet;
+use tonic::transport::Channel;
+
+use self::stand::Stand;
+use super::{ExchangeArgs, ledger::thousandths, load::Waits};
+use crate::Exit;
+
+/// Where requests go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Path {
+    /// Straight to a plain service that gives the same bytes.
+    Direct,
+    /// To the plain service through Envoy.
+    Envoy,
+    /// Through the broker, to a register.
+    Einmal,
+}
+
+impl Path {
+    const ALL: [Self; 3] = [Self::Direct, Self::Envoy, Self::Einmal];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Direct => "direct",
+            Self::Envoy => "envoy",
+            Self::Einmal => "einmal",
+        }
+    }
+}
+
+/// A line of the table: what is measured in turns with the others of its kind.
+struct Row {
+    path: Path,
+    in_flight: usize,
+    /// Requests that share one signature.
+    group: usize,
+    waits: Waits,
+    /// Of the process in the middle, an exchange, in each round.
+    cpu_us: Vec<f64>,
+}
+
+/// Runs it.
+///
+/// # Errors
+/// Where a part does not start, or an exchange fails.
+pub(super) async fn run(args: &ExchangeArgs) -> Result<(), Exit> {
+    if let Some(folder) = &args.register {
+        return register::run(folder).await;
+    }
+    if !args.json {
+        println!(
+            "store     KiB  in flight  a signature  path      per s    p50 ms    p99 ms  \
+             p99.9 ms    cpu us"
+        );
+    }
+    let envoy = envoy::find(args.envoy.as_deref());
+    if envoy.is_none() {
+        eprintln!("Envoy is not installed: left out");
+    }
+    for store in &args.stores {
+        for &evidence_kib in &args.evidence {
+            let Some(stand) = Stand::start(store, evidence_kib, envoy.as_deref()).await? else {
+                continue;
+            };
+            let measured = measure(&stand, args, (store, evidence_kib)).await;
+            stand.stop().await;
+            measured?;
+        }
+    }
+    Ok(())
+}
+
+async fn measure(stand: &Stand, args: &ExchangeArgs, of: (&str, u32)) -> Result<(), Exit> {
+    for &in_flight in &args.in_flight {
+        let row = |group, path| {
+            let waits = Waits { group: 1, ..Waits::default() };
+            Row { path, in_flight, group, waits, cpu_us: Vec::new() }
+        };
+        let groups = args.per_signature.iter();
+        let mut rows: Vec<Row> =
+            groups.flat_map(|&group| Path::ALL.map(|path| row(group, path))).collect();
+        rows.retain(|row| row.path != Path::Envoy || stand.envoy.is_some());
+        for round in 0..args.rounds {
+            let (store, kib) = of;
+            let number = round + 1;
+            eprintln!("{store}, {kib} KiB, {in_flight} at once: round {number} of {}", args.rounds);
+            for row in &mut rows {
+                take(stand, row, args.requests).await?;
+            }
+            // Who came first comes last.
+            rows.reverse();
+        }
+        rows.sort_by_key(|row| (row.group, row.path.name()));
+        rows.iter_mut().for_each(|row| tell(args, of, row));
+    }
+    Ok(())
+}
+
+/// One round of one row.
+async fn take(stand: &Stand, row: &mut Row, requests: usize) -> Result<(), Exit> {
+    let requests = Arc::new(stand.requests(requests, row.group).await?);
+    let (channels, middle) = match (row.path, &stand.envoy) {
+        (Path::Envoy, Some((envoy, channels))) => (channels, Some(envoy)),
+        (Path::Direct | Path::Envoy, _) => (&stand.direct, None),
+        (Path::Einmal, _) => (&stand.through, Some(&stand.broker)),
+    };
+    let before = middle.map(stand::Program::cpu_us);
+    let waits = load(channels, &requests, row.in_flight).await?;
+    if let (Some(before), Some(middle)) = (before, middle) {
+        let spent = middle.cpu_us().saturating_sub(before);
+        row.cpu_us.push(spent as f64 / requests.len().max(1) as f64);
+    }
+    row.waits.add(waits);
+    Ok(())
+}
+
+/// Sends all requests, so many at once.
+async fn load(
+    channels: &[Channel],
+    requests: &Arc<Vec<RequestEvidenceRequest>>,
+    in_flight: usize,
+) -> Result<Waits, Exit> {
+    let (next, began) = (Arc::new(AtomicUsize::new(0)), Instant::now());
+    let mut senders = JoinSet::new();
+    for channel in channels.iter().cycle().take(in_flight) {
+        let client =
+            EvidenceServiceClient::new(channel.clone()).max_decoding_message_size(MESSAGE_MAX);
+        let (next, requests) = (Arc::clone(&next), Arc::clone(requests));
+        senders.spawn(async move {
+            let (mut client, mut each_ms) = (client, Vec::new());
+            while let Some(request) = requests.get(next.fetch_add(1, Ordering::Relaxed)) {
+                let before = Instant::now();
+                client.request_evidence(request.clone()).await.map_err(Exit::failed)?;
+                each_ms.push(before.elapsed().as_secs_f64() * 1e3);
+            }
+            Ok::<_, Exit>(each_ms)
+        });
+    }
+    let mut waits = Waits { group: 1, ..Waits::default() };
+    while let Some(sender) = senders.join_next().await {
+        waits.each_ms.extend(sender.map_err(Exit::failed)??);
+    }
+    waits.seconds = began.elapsed().as_secs_f64();
+    Ok(waits)
+}
+
+fn tell(args: &ExchangeArgs, (store, evidence_kib): (&str, u32), row: &mut Row) {
+    row.cpu_us.sort_by(f64::total_cmp);
+    let cpu_us = row.cpu_us.get(row.cpu_us.len() / 2).copied();
+    let waits = &mut row.waits;
+    let per_s = waits.per_second();
+    let [p50, p99, p999] = [0.5, 0.99, 0.999].map(|share| waits.quantile(share));
+    if args.json {
+        let line = serde_json::json!({
+            "path": row.path.name(), "store": store, "in_flight": row.in_flight,
+            "evidence_kib": evidence_kib, "requests_per_signature": row.group,
+            "per_s": thousandths(per_s), "p50_ms": thousandths(p50), "p99_ms": thousandths(p99),
+            "p999_ms": thousandths(p999), "cpu_us": cpu_us.map(thousandths),
+        });
+        println!("{line}");
+    } else {
+        let cpu_us = cpu_us.map_or_else(|| "-".to_owned(), |cpu| format!("{cpu:.0}"));
+        println!(
+            "{store:8} {evidence_kib:4} {:10} {:12}  {:8} {per_s:6.0} {p50:9.2} {p99:9.2} \
+             {p999:9.2} {cpu_us:>9}",
+            row.in_flight,
+            row.group,
+            row.path.name(),
+        );
+    }
+}
