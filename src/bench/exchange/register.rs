@@ -2,12 +2,15 @@
 //! The register's process: an adapter around a register in code, and beside it a plain service that
 //! gives a whole answer without asking anybody.
 
-use std::{collections::BTreeMap, path::Path, sync::Arc};
+use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 
 use einmal_adapter_kit::{
     Answer, Found, Query, Register, RegisterFault, RegisterLimits, RegisterSetup,
 };
-use einmal_peer::{Clock, Tls, TlsFiles, files, listen};
+use einmal_peer::{
+    Clock, Tls, TlsFiles, files,
+    listen::{self, Bounds},
+};
 use einmal_protocol::wire::{
     evidence::v1::{
         ExplainRequest, ExplainResponse, ReportUseRequest, ReportUseResponse,
@@ -23,13 +26,15 @@ use tokio::{
 };
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
-use tonic::{Request, Response, Status, async_trait, transport::Server};
+use tonic::{Request, Response, Status, async_trait};
 
 use super::stand::{ANSWER_FILE, FIELD, OPERATOR, PORT_FILE, REGISTER};
 use crate::{Exit, adapter, demo::plan::TRUST_DOMAIN, told_to_stop};
 
 /// More than are ever in flight.
 const AT_ONCE: u32 = 1024;
+/// Of the plain service; all come from this machine.
+const CONNECTIONS_MAX: usize = 64;
 
 /// Runs both until told to stop.
 pub(super) async fn run(folder: &Path) -> Result<(), Exit> {
@@ -88,12 +93,21 @@ async fn serve(folder: &Path, stop: CancellationToken) -> Result<Served, Exit> {
     let port = listener.local_addr().map_err(Exit::failed)?.port();
     files::replace(&folder.join(PORT_FILE), port.to_string().as_bytes())?;
     let (into, incoming) = mpsc::channel(16);
-    let limits = (TRUST_DOMAIN.to_owned(), 64);
-    tokio::spawn(listen::accept(listener, tls.server, limits, into, stop.clone()));
+    let hour = Duration::from_secs(3_600);
+    let bounds = Bounds {
+        connections: CONNECTIONS_MAX,
+        of_caller: CONNECTIONS_MAX,
+        of_address: CONNECTIONS_MAX,
+        streams: 1_000,
+        ping_every: listen::PING_EVERY,
+        age: hour,
+        grace: hour,
+    };
+    let mut server = bounds.server();
+    let limits = (TRUST_DOMAIN.to_owned(), bounds);
+    tokio::spawn(listen::accept(listener, tls, limits, into, stop.clone()));
     let service = Plain { file: folder.join(ANSWER_FILE), answer: OnceCell::new() };
-    let server = Server::builder()
-        .initial_stream_window_size(1024 * 1024)
-        .initial_connection_window_size(8 * 1024 * 1024)
+    let server = server
         .add_service(EvidenceServiceServer::new(service))
         .serve_with_incoming_shutdown(ReceiverStream::new(incoming), async move {
             stop.cancelled().await;
