@@ -15,6 +15,7 @@ mod diff_groups;
 mod diff_vocabulary;
 pub mod directory;
 pub mod documents;
+mod evaluate;
 mod field_schema;
 pub mod freshness;
 pub mod key_card;

@@ -186,7 +186,7 @@ impl Rules {
         if let Some(slice) = self.memory.slices.find(key.of_slice()) {
             return Ok(slice);
         }
-        let slice = Slice::new(&self.index, &self.schema, &self.policies, asker, kind, purpose)?;
+        let slice = Slice::new(&self.index, &self.schema, asker, kind, purpose)?;
         let slice = Arc::new(slice);
         self.memory.slices.keep(key.of_slice(), Arc::clone(&slice));
         Ok(slice)

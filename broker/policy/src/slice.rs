@@ -7,17 +7,22 @@
 //! and kinds only by comparing them with ids that it names; Cedar makes no id from a text. So an
 //! id that no policy names is the same to all of them as any other such id.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use cedar_policy::{
-    Authorizer, Context, Decision, Entities, Entity, EntityId, EntityTypeName, EntityUid, Policy,
-    PolicySet, Request as CedarRequest, RestrictedExpression, Schema,
+    Context, Entities, Entity, EntityId, EntityTypeName, EntityUid, Policy,
+    Request as CedarRequest, RestrictedExpression, Schema,
 };
+use cedar_policy_core::ast::{self, EntityUIDEntry};
 use einmal_protocol::wire::v1::Initiation;
 use serde_json::json;
 
 use crate::{
     decide::{Asker, FieldDecision, PolicyFailure, Question},
+    evaluate::{Prepared, evaluate},
     rules_document::{EvidenceType, Purpose, RulesDocument},
     scope::{concerns, evidence_type_of},
 };
@@ -40,8 +45,18 @@ pub(crate) struct Index {
     groups: HashMap<String, Group>,
     /// Each with the one above it.
     purposes: HashMap<String, Option<String>>,
-    /// By policy, where it is silent for every other purpose.
-    bounds: Vec<Option<Bound>>,
+    /// In the order of the rules.
+    policies: Vec<Indexed>,
+}
+
+/// A policy, and what decides whether it could speak and what it can see.
+#[derive(Debug)]
+struct Indexed {
+    prepared: Arc<Prepared>,
+    /// Where it is silent for every other purpose.
+    bound: Option<Bound>,
+    /// The purposes that it names.
+    purposes: Vec<String>,
 }
 
 /// The purposes that a policy speaks about.
@@ -59,7 +74,6 @@ pub(crate) struct Group {
     policies: Vec<usize>,
     authorities: HashSet<String>,
     kinds: HashSet<String>,
-    purposes: HashSet<String>,
 }
 
 impl Index {
@@ -103,8 +117,8 @@ impl Index {
         Entities::from_entities(entities, Some(schema)).map_err(PolicyFailure::new)?;
         let parent = |purpose: &Purpose| (purpose.id.clone(), purpose.parent.clone());
         let purposes = document.purposes.iter().map(parent).collect();
-        let bounds = policies.iter().map(|policy| names.bound_of(policy)).collect();
-        Ok(Self { names, groups, purposes, bounds })
+        let policies = policies.iter().map(|policy| names.index(policy)).collect();
+        Ok(Self { names, groups, purposes, policies })
     }
 
     /// The policies about an evidence type.
@@ -119,11 +133,11 @@ impl Index {
     }
 
     /// Whether a policy could speak about a purpose.
-    fn speaks_about(&self, policy: usize, purpose: &str) -> bool {
-        match self.bounds.get(policy) {
-            Some(Some(Bound::Only(only))) => only == purpose,
-            Some(Some(Bound::Under(top))) => self.upwards(purpose).any(|id| id == top),
-            _ => true,
+    fn speaks_about(&self, policy: &Indexed, purpose: &str) -> bool {
+        match &policy.bound {
+            Some(Bound::Only(only)) => only == purpose,
+            Some(Bound::Under(top)) => self.upwards(purpose).any(|id| id == top),
+            None => true,
         }
     }
 }
@@ -135,7 +149,6 @@ impl Group {
             let named = match literal.type_name() {
                 kind if *kind == names.authority => &mut self.authorities,
                 kind if *kind == names.authority_kind => &mut self.kinds,
-                kind if *kind == names.purpose => &mut self.purposes,
                 _ => continue,
             };
             named.insert(literal.id().unescaped().to_owned());
@@ -144,6 +157,16 @@ impl Group {
 }
 
 impl Names {
+    fn index(&self, policy: &Policy) -> Indexed {
+        let literals = policy.entity_literals().into_iter();
+        let purposes = literals
+            .filter(|literal| *literal.type_name() == self.purpose)
+            .map(|literal| literal.id().unescaped().to_owned())
+            .collect();
+        let prepared = Arc::new(Prepared::new(policy));
+        Indexed { prepared, bound: self.bound_of(policy), purposes }
+    }
+
     /// The purposes that a policy speaks about, where its first condition begins with
     /// `context.purpose == Purpose::"…"` or `context.purpose in Purpose::"…"`. Where that is false
     /// Cedar looks no further, so nothing after it can fail either. Said in any other place or
@@ -251,33 +274,32 @@ impl Key {
 /// The part of the rules that can speak about one kind of asker, evidence type and purpose.
 #[derive(Debug)]
 pub(crate) struct Slice {
-    policies: PolicySet,
+    policies: Vec<Arc<Prepared>>,
     entities: Entities,
-    asker: EntityUid,
-    retrieve: EntityUid,
-    fields: Vec<(String, EntityUid)>,
+    asker: EntityUIDEntry,
+    retrieve: EntityUIDEntry,
+    fields: Vec<(String, EntityUIDEntry)>,
     /// By [`context_number`].
-    contexts: Vec<Context>,
+    contexts: Vec<ast::Context>,
 }
 
 impl Slice {
     pub(crate) fn new(
         index: &Index,
         schema: &Schema,
-        policies: &[Policy],
         asker: Asker<'_>,
         kind: &EvidenceType,
         purpose: &str,
     ) -> Result<Self, PolicyFailure> {
         let names = &index.names;
         let Some(group) = index.group(&kind.id) else { return Err(PolicyFailure::new(&kind.id)) };
-        let reaching = group
+        let reaching: Vec<&Indexed> = group
             .policies
             .iter()
-            .filter(|number| index.speaks_about(**number, purpose))
-            .filter_map(|number| policies.get(*number))
-            .filter(|policy| concerns(policy, asker));
-        let policies = PolicySet::from_policies(reaching.cloned()).map_err(PolicyFailure::new)?;
+            .filter_map(|number| index.policies.get(*number))
+            .filter(|policy| index.speaks_about(policy, purpose))
+            .filter(|policy| concerns(policy.prepared.policy(), asker))
+            .collect();
 
         let this = uid(&names.authority, asker.authority);
         // A kind that no policy names makes no difference, and askers with it share this.
@@ -292,10 +314,10 @@ impl Slice {
         let area = HashMap::from([("area".to_owned(), string(asker.area))]);
         entities.push(Entity::new(this.clone(), area, kinds).map_err(PolicyFailure::new)?);
         let uids = names.describe(kind, &mut entities)?;
-        let fields = kind.fields.iter().map(|field| field.name.clone()).zip(uids).collect();
         // Purposes that are neither asked for nor named, nor above those, are out of sight.
         let mut seen = HashSet::new();
-        for named in group.purposes.iter().map(String::as_str).chain([purpose]) {
+        let named = reaching.iter().flat_map(|policy| &policy.purposes).map(String::as_str);
+        for named in named.chain([purpose]) {
             for id in index.upwards(named).take_while(|id| seen.insert(*id)) {
                 let parent = index.purposes.get(id).and_then(Option::as_deref);
                 entities.push(names.purpose(id, parent));
@@ -303,32 +325,24 @@ impl Slice {
         }
         let entities =
             Entities::from_entities(entities, Some(schema)).map_err(PolicyFailure::new)?;
-        let slice = Self {
-            policies,
-            entities,
-            asker: this,
-            retrieve: names.retrieve.clone(),
-            fields,
-            contexts: contexts(&uid(&names.purpose, purpose))?,
-        };
+        let contexts = contexts(&uid(&names.purpose, purpose))?;
         // Whether a request is what the schema says depends on types and ids, which do not change
         // within a slice, and not on texts and flags; so it is seen to here, once.
-        for (_, field) in &slice.fields {
-            let context = slice.contexts.first().cloned().unwrap_or_else(Context::empty);
-            slice.request(field, context, Some(schema))?;
+        for field in &uids {
+            let context = contexts.first().cloned().unwrap_or_else(Context::empty);
+            let (asker, retrieve) = (this.clone(), names.retrieve.clone());
+            CedarRequest::new(asker, retrieve, field.clone(), context, Some(schema))
+                .map_err(PolicyFailure::new)?;
         }
-        Ok(slice)
-    }
-
-    fn request(
-        &self,
-        field: &EntityUid,
-        context: Context,
-        schema: Option<&Schema>,
-    ) -> Result<CedarRequest, PolicyFailure> {
-        let (asker, retrieve) = (self.asker.clone(), self.retrieve.clone());
-        CedarRequest::new(asker, retrieve, field.clone(), context, schema)
-            .map_err(PolicyFailure::new)
+        let fields = kind.fields.iter().zip(&uids);
+        Ok(Self {
+            policies: reaching.iter().map(|policy| Arc::clone(&policy.prepared)).collect(),
+            entities,
+            asker: entry(&this),
+            retrieve: entry(&names.retrieve),
+            fields: fields.map(|(field, uid)| (field.name.clone(), entry(uid))).collect(),
+            contexts: contexts.iter().map(|context| context.as_ref().clone()).collect(),
+        })
     }
 
     /// Every field of a question.
@@ -343,21 +357,24 @@ impl Slice {
         question.fields.iter().map(|field| self.decide_field(field, context)).collect()
     }
 
-    fn decide_field(&self, field: &str, context: &Context) -> Result<FieldDecision, PolicyFailure> {
-        let (_, uid) = self
+    fn decide_field(
+        &self,
+        field: &str,
+        context: &ast::Context,
+    ) -> Result<FieldDecision, PolicyFailure> {
+        let (_, resource) = self
             .fields
             .iter()
             .find(|(name, _)| name == field)
             .ok_or_else(|| PolicyFailure::new("the evidence type has no such field"))?;
-        let request = self.request(uid, context.clone(), None)?;
-        let response = Authorizer::new().is_authorized(&request, &self.policies, &self.entities);
-        if let Some(error) = response.diagnostics().errors().next() {
-            return Err(PolicyFailure::new(error));
-        }
-        let mut policies: Vec<String> =
-            response.diagnostics().reason().map(ToString::to_string).collect();
-        policies.sort_unstable();
-        let permitted = response.decision() == Decision::Allow;
+        let request = ast::Request::new_unchecked(
+            self.asker.clone(),
+            self.retrieve.clone(),
+            resource.clone(),
+            Some(context.clone()),
+        );
+        let speaking = self.policies.iter().map(Arc::as_ref);
+        let (permitted, policies) = evaluate(request, speaking, &self.entities)?;
         Ok(FieldDecision { field: field.to_owned(), permitted, policies })
     }
 }
@@ -397,6 +414,10 @@ fn name(text: &str) -> Result<EntityTypeName, PolicyFailure> {
 
 fn uid(kind: &EntityTypeName, id: &str) -> EntityUid {
     EntityUid::from_type_name_and_id(kind.clone(), EntityId::new(id))
+}
+
+fn entry(uid: &EntityUid) -> EntityUIDEntry {
+    EntityUIDEntry::known(uid.as_ref().clone(), None)
 }
 
 fn string(text: &str) -> RestrictedExpression {
