@@ -12,6 +12,7 @@
 
 mod load;
 mod process;
+mod register;
 mod truth;
 mod words;
 

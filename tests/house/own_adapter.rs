@@ -23,6 +23,7 @@ const TYPE: &str = "parking-permit";
 
 /// What is sealed, refused, proven and found, of everything that a check tries.
 const CASES: &[&str] = &[
+    "deny-list-stale",
     "found",
     "nothing",
     "ambiguous",
@@ -141,5 +142,6 @@ async fn the_example_of_an_adapter_of_ones_own_passes_the_check() {
     assert_eq!(report.count(Verdict::Failed), 0, "{text}");
     assert_eq!(report.count(Verdict::NotChecked), 0, "{text}");
     assert_eq!(report.findings.len(), CASES.len(), "{text}");
+    assert!(text.contains("DENY_LIST_STALE"), "why it refused at the beginning: {text}");
     assert!(!text.contains("HB-P-1704"), "{text}");
 }

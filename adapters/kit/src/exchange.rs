@@ -50,13 +50,13 @@ const LONG_ANSWER: u32 = 64 * 1024;
 enum Declined {
     /// The request may not: signed, and logged by the broker.
     Refused(Reason),
-    /// We failed. The reason goes to our own operator.
-    Fault(String),
+    /// We failed. Why goes to our own operator, the reason to the broker.
+    Fault(Reason, String),
 }
 
 impl Declined {
     fn fault(error: impl std::fmt::Display) -> Self {
-        Self::Fault(error.to_string())
+        Self::Fault(Reason::RegisterFault, error.to_string())
     }
 
     fn result(&self) -> &'static str {
@@ -65,8 +65,7 @@ impl Declined {
 
     fn reason(&self) -> Reason {
         match self {
-            Self::Refused(reason) => *reason,
-            Self::Fault(_) => Reason::RegisterFault,
+            Self::Refused(reason) | Self::Fault(reason, _) => *reason,
         }
     }
 }
@@ -217,7 +216,7 @@ async fn verify(
     let trust = trust_of(shared, broker, (&claimed, &question), now_ms).await?;
     trust.check_time(now_ms).map_err(|reason| match reason.is_refusal() {
         true => Declined::Refused(reason),
-        false => Declined::fault(reason.message()),
+        false => Declined::Fault(reason, reason.message().to_owned()),
     })?;
     let authority = trust
         .directory
@@ -342,7 +341,7 @@ fn prepare(
     };
     let (sealed_evidence, slots) = sealed.map_err(|unsealed| match unsealed {
         Unsealed::DoesNotFit(problem) => Declined::fault(problem),
-        Unsealed::Failed(problem) => Declined::Fault(problem),
+        Unsealed::Failed(problem) => Declined::fault(problem),
     })?;
     let what = (&verified.request, verified.kind.slots, verified.person.case_reference.as_str());
     let note =
@@ -486,10 +485,10 @@ async fn decline(
             }
         }
         (Declined::Refused(reason), None) => fault(reason),
-        (Declined::Fault(problem), known) => {
+        (Declined::Fault(reason, problem), known) => {
             let register = known.map(|(node, _)| node.id.clone());
             tracing::error!(register, problem, "an exchange failed");
-            fault(Reason::RegisterFault)
+            fault(reason)
         }
     };
     broker.send(Message::Decline(decline)).await;

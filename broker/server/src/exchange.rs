@@ -379,7 +379,7 @@ async fn commit(
 /// What a register's refusal or fault means to the caller.
 async fn declined(broker: &Broker, authenticated: &Authenticated, decline: Decline) -> Failure {
     if decline.refusal.is_empty() {
-        return Failure::fault(Reason::RegisterFault);
+        return refusal::fault_of_register(&decline.fault);
     }
     let failure = refusal::of_register(authenticated, &decline.refusal)
         .unwrap_or_else(|| Failure::fault(Reason::RegisterMisbehaved));

@@ -71,11 +71,33 @@ pub fn of_register(authenticated: &Authenticated, signed: &[u8]) -> Option<Failu
     Some(Failure { hop: Hop::Register, register_refusal, ..Failure::refused(reason) })
 }
 
+/// What a register's unsigned word means to the caller: that it failed. Only where it cannot know
+/// what is denied is that passed on, for the authority and its operators can do something about it.
+pub(crate) fn fault_of_register(named: &str) -> Failure {
+    let reason = Reason::parse(named).filter(|reason| *reason == Reason::DenyListStale);
+    Failure::fault(reason.unwrap_or(Reason::RegisterFault))
+}
+
 /// The signed request in a body of an exchange or a refusal.
 pub(crate) fn signed_request_of(body: &[u8]) -> Option<Vec<u8>> {
     match Body::decode(body).ok()?.kind? {
         body::Kind::Exchange(exchange) => Some(exchange.signed_request),
         body::Kind::Refusal(refusal) => Some(refusal.signed_request),
         body::Kind::Use(_) | body::Kind::Notice(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_registers_unsigned_word_is_a_fault_whatever_it_says() {
+        let stale = fault_of_register("DENY_LIST_STALE");
+        assert_eq!((stale.reason, stale.hop.as_str()), (Reason::DenyListStale, "register"));
+        for named in ["REGISTER_FAULT", "NOT_PERMITTED", "DENIED", "ANSWER_LOST", "", "\u{0}"] {
+            let told = fault_of_register(named);
+            assert_eq!((told.reason, told.hop.as_str()), (Reason::RegisterFault, "register"));
+        }
     }
 }

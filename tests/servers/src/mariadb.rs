@@ -19,6 +19,8 @@ pub struct MariaDb {
     client: PathBuf,
     place: Place,
     port: u16,
+    /// Key and certificate, where it offers TLS.
+    tls: Option<(PathBuf, PathBuf)>,
     process: Option<Process>,
 }
 
@@ -36,7 +38,8 @@ impl MariaDb {
             return None;
         };
         let place = Place::new("mariadb");
-        let mut mariadb = Self { server, client, place, port: free_port(), process: None };
+        let mut mariadb =
+            Self { server, client, place, port: free_port(), tls: None, process: None };
         let mut install = mariadb.place.command(&install);
         // It finds its own programs by the path.
         install.env("PATH", std::env::var_os("PATH").unwrap_or_default());
@@ -48,6 +51,27 @@ impl MariaDb {
         mariadb.restart();
         mariadb.ask("CREATE DATABASE IF NOT EXISTS test CHARACTER SET utf8mb4");
         Some(mariadb)
+    }
+
+    /// Has it offer TLS, with a certificate that it made itself for 127.0.0.1. Answers where that
+    /// lies, for clients to trust; nothing where there is no `openssl`.
+    ///
+    /// # Panics
+    /// Where it does not start again.
+    pub fn encrypt(&mut self) -> Option<PathBuf> {
+        let (key, certificate) = self.place.certificate()?;
+        self.tls = Some((key, certificate.clone()));
+        self.restart();
+        Some(certificate)
+    }
+
+    /// Has it offer no TLS any more.
+    ///
+    /// # Panics
+    /// Where it does not start again.
+    pub fn decrypt(&mut self) {
+        self.tls = None;
+        self.restart();
     }
 
     /// Its port on 127.0.0.1.
@@ -109,6 +133,13 @@ impl MariaDb {
         server.arg(format!("--datadir={}", self.data().display()));
         server.arg(format!("--socket={}", path.join("s").display()));
         server.arg(format!("--pid-file={}", path.join("pid").display()));
+        match &self.tls {
+            Some((key, certificate)) => {
+                server.arg(format!("--ssl-key={}", key.display()));
+                server.arg(format!("--ssl-cert={}", certificate.display()));
+            }
+            None => drop(server.arg("--skip-ssl")),
+        }
         let log = path.join("log");
         let mut process = Process::start(server, &log);
         wait_until("MariaDB to start", || {

@@ -370,6 +370,28 @@ async fn tls_is_a_must_unless_the_server_is_here() {
     assert!(refused.contains("TLS"), "{refused}");
 }
 
+#[tokio::test]
+async fn mariadb_is_believed_by_its_own_authority_alone() {
+    let (Some(mut server), Some(mut other)) = (MariaDb::start(), Postgres::start()) else { return };
+    server.ask("CREATE TABLE t (idnr VARCHAR(11), born DATE, name TEXT)");
+    server.ask("INSERT INTO t VALUES ('86095742719', '1990-02-28', 'Anna')");
+    server.ask("CREATE USER reader@'127.0.0.1'; GRANT SELECT ON test.t TO reader@'127.0.0.1'");
+    let port = server.port();
+    let url = format!("kind = \"mariadb\"\nurl = \"mysql://reader@127.0.0.1:{port}/test\"");
+    let by =
+        |path: &Path| config(&format!("{url}\nauthorities = \"{}\"", path.display()), "t", NAME);
+    let (Some(own), Some(anothers)) = (server.encrypt(), other.encrypt()) else { return };
+    // The account may come no other way, so what is read came over TLS.
+    server.ask("ALTER USER reader@'127.0.0.1' REQUIRE SSL");
+    let folder = Folder::new();
+    assert_eq!(name_of_anna(&folder, &by(&own)).await, json!("Anna"));
+    let refused = mistake(&folder, &by(&anothers)).await;
+    assert!(refused.contains("sources.s"), "{refused}");
+    server.decrypt();
+    let refused = mistake(&folder, &by(&own)).await;
+    assert!(refused.contains("TLS"), "{refused}");
+}
+
 /// The sample for servers, with the tables that belong to it, as a new operator would try it.
 #[tokio::test]
 async fn the_sample_works() {
