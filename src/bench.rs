@@ -75,6 +75,9 @@ struct ExchangeArgs {
     /// it, its rows are left out.
     #[arg(long)]
     envoy: Option<PathBuf>,
+    /// Also draw each path's microseconds of a processor as SVG into this file.
+    #[arg(long)]
+    chart: Option<PathBuf>,
     /// For its own use: be the register of this folder.
     #[arg(long, hide = true)]
     register: Option<PathBuf>,

@@ -5,7 +5,9 @@
 //! Broker and register are processes of their own. This one asks: requests are signed and sealed
 //! before the clock runs, and answers are taken unopened (one of each world is opened and verified).
 
+mod chart;
 mod envoy;
+mod nginx;
 mod register;
 mod stand;
 
@@ -17,14 +19,17 @@ use std::{
     time::Instant,
 };
 
-use einmal_peer::dial::MESSAGE_MAX;
+use einmal_peer::{dial::MESSAGE_MAX, files};
 use einmal_protocol::wire::evidence::v1::{
     RequestEvidenceRequest, evidence_service_client::EvidenceServiceClient,
 };
 use tokio::task::JoinSet;
 use tonic::transport::Channel;
 
-use self::stand::Stand;
+use self::{
+    chart::Bar,
+    stand::{Proxies, Stand},
+};
 use super::{ExchangeArgs, ledger::thousandths, load::Waits};
 use crate::Exit;
 
@@ -35,17 +40,20 @@ enum Path {
     Direct,
     /// To the plain service through Envoy.
     Envoy,
+    /// To the plain service through nginx.
+    Nginx,
     /// Through the broker, to a register.
     Einmal,
 }
 
 impl Path {
-    const ALL: [Self; 3] = [Self::Direct, Self::Envoy, Self::Einmal];
+    const ALL: [Self; 4] = [Self::Direct, Self::Envoy, Self::Nginx, Self::Einmal];
 
     fn name(self) -> &'static str {
         match self {
             Self::Direct => "direct",
             Self::Envoy => "envoy",
+            Self::Nginx => "nginx",
             Self::Einmal => "einmal",
         }
     }
@@ -58,8 +66,19 @@ struct Row {
     /// Requests that share one signature.
     group: usize,
     waits: Waits,
-    /// Of the process in the middle, an exchange, in each round.
-    cpu_us: Vec<f64>,
+    /// Microseconds of a processor an exchange, in each round.
+    cpu: Cpu,
+}
+
+/// What an exchange costs each process, in each round.
+#[derive(Default)]
+struct Cpu {
+    /// The one in the middle, where there is one.
+    middle: Vec<f64>,
+    /// The register's, or that of the plain service.
+    register: Vec<f64>,
+    /// This one, which asks.
+    asking: Vec<f64>,
 }
 
 /// Runs it.
@@ -73,36 +92,43 @@ pub(super) async fn run(args: &ExchangeArgs) -> Result<(), Exit> {
     if !args.json {
         println!(
             "store     KiB  in flight  a signature  path      per s    p50 ms    p99 ms  \
-             p99.9 ms    cpu us"
+             p99.9 ms    cpu us  register    asking"
         );
     }
-    let envoy = envoy::find(args.envoy.as_deref());
-    if envoy.is_none() {
-        eprintln!("Envoy is not installed: left out");
+    let proxies = Proxies { envoy: envoy::find(args.envoy.as_deref()), nginx: nginx::find() };
+    for (name, found) in [("Envoy", &proxies.envoy), ("nginx", &proxies.nginx)] {
+        if found.is_none() {
+            eprintln!("{name} is not installed: left out");
+        }
     }
+    let mut bars = Vec::new();
     for store in &args.stores {
         for &evidence_kib in &args.evidence {
-            let Some(stand) = Stand::start(store, evidence_kib, envoy.as_deref()).await? else {
+            let Some(stand) = Stand::start(store, evidence_kib, &proxies).await? else {
                 continue;
             };
             let measured = measure(&stand, args, (store, evidence_kib)).await;
             stand.stop().await;
-            measured?;
+            bars.extend(measured?);
         }
     }
-    Ok(())
+    match &args.chart {
+        Some(file) => Ok(files::replace(file, chart::svg(&bars).as_bytes())?),
+        None => Ok(()),
+    }
 }
 
-async fn measure(stand: &Stand, args: &ExchangeArgs, of: (&str, u32)) -> Result<(), Exit> {
+async fn measure(stand: &Stand, args: &ExchangeArgs, of: (&str, u32)) -> Result<Vec<Bar>, Exit> {
+    let mut bars = Vec::new();
     for &in_flight in &args.in_flight {
         let row = |group, path| {
             let waits = Waits { group: 1, ..Waits::default() };
-            Row { path, in_flight, group, waits, cpu_us: Vec::new() }
+            Row { path, in_flight, group, waits, cpu: Cpu::default() }
         };
         let groups = args.per_signature.iter();
         let mut rows: Vec<Row> =
             groups.flat_map(|&group| Path::ALL.map(|path| row(group, path))).collect();
-        rows.retain(|row| row.path != Path::Envoy || stand.envoy.is_some());
+        rows.retain(|row| stand.has(row.path));
         for round in 0..args.rounds {
             let (store, kib) = of;
             let number = round + 1;
@@ -114,24 +140,31 @@ async fn measure(stand: &Stand, args: &ExchangeArgs, of: (&str, u32)) -> Result<
             rows.reverse();
         }
         rows.sort_by_key(|row| (row.group, row.path.name()));
-        rows.iter_mut().for_each(|row| tell(args, of, row));
+        bars.extend(rows.iter_mut().map(|row| tell(args, of, row)));
     }
-    Ok(())
+    Ok(bars)
 }
 
 /// One round of one row.
 async fn take(stand: &Stand, row: &mut Row, requests: usize) -> Result<(), Exit> {
     let requests = Arc::new(stand.requests(requests, row.group).await?);
-    let (channels, middle) = match (row.path, &stand.envoy) {
-        (Path::Envoy, Some((envoy, channels))) => (channels, Some(envoy)),
-        (Path::Direct | Path::Envoy, _) => (&stand.direct, None),
-        (Path::Einmal, _) => (&stand.through, Some(&stand.broker)),
+    let (channels, middle) = stand.way(row.path);
+    let spent = || {
+        let middle = middle.map_or(0, stand::Program::cpu_us);
+        [middle, stand.register.cpu_us(), stand::cpu_us(std::process::id())]
     };
-    let before = middle.map(stand::Program::cpu_us);
+    let before = spent();
     let waits = load(channels, &requests, row.in_flight).await?;
-    if let (Some(before), Some(middle)) = (before, middle) {
-        let spent = middle.cpu_us().saturating_sub(before);
-        row.cpu_us.push(spent as f64 / requests.len().max(1) as f64);
+    let mut each = spent()
+        .into_iter()
+        .zip(before)
+        .map(|(after, before)| after.saturating_sub(before) as f64 / requests.len().max(1) as f64);
+    let mut keep = |of: &mut Vec<f64>| of.extend(each.next());
+    keep(&mut row.cpu.middle);
+    keep(&mut row.cpu.register);
+    keep(&mut row.cpu.asking);
+    if middle.is_none() {
+        row.cpu.middle.clear();
     }
     row.waits.add(waits);
     Ok(())
@@ -167,9 +200,9 @@ async fn load(
     Ok(waits)
 }
 
-fn tell(args: &ExchangeArgs, (store, evidence_kib): (&str, u32), row: &mut Row) {
-    row.cpu_us.sort_by(f64::total_cmp);
-    let cpu_us = row.cpu_us.get(row.cpu_us.len() / 2).copied();
+fn tell(args: &ExchangeArgs, (store, evidence_kib): (&str, u32), row: &mut Row) -> Bar {
+    let Cpu { middle, register, asking } = &mut row.cpu;
+    let [cpu_us, register_us, asking_us] = [middle, register, asking].map(|each| median(each));
     let waits = &mut row.waits;
     let per_s = waits.per_second();
     let [p50, p99, p999] = [0.5, 0.99, 0.999].map(|share| waits.quantile(share));
@@ -179,16 +212,32 @@ fn tell(args: &ExchangeArgs, (store, evidence_kib): (&str, u32), row: &mut Row) 
             "evidence_kib": evidence_kib, "requests_per_signature": row.group,
             "per_s": thousandths(per_s), "p50_ms": thousandths(p50), "p99_ms": thousandths(p99),
             "p999_ms": thousandths(p999), "cpu_us": cpu_us.map(thousandths),
+            "register_cpu_us": register_us.map(thousandths),
+            "asking_cpu_us": asking_us.map(thousandths),
         });
         println!("{line}");
     } else {
-        let cpu_us = cpu_us.map_or_else(|| "-".to_owned(), |cpu| format!("{cpu:.0}"));
+        let whole = |us: Option<f64>| us.map_or_else(|| "-".to_owned(), |us| format!("{us:.0}"));
+        let [middle, register, asking] = [cpu_us, register_us, asking_us].map(whole);
         println!(
             "{store:8} {evidence_kib:4} {:10} {:12}  {:8} {per_s:6.0} {p50:9.2} {p99:9.2} \
-             {p999:9.2} {cpu_us:>9}",
+             {p999:9.2} {middle:>9} {register:>9} {asking:>9}",
             row.in_flight,
             row.group,
             row.path.name(),
         );
     }
+    Bar {
+        store: store.to_owned(),
+        evidence_kib,
+        in_flight: row.in_flight,
+        group: row.group,
+        path: row.path.name(),
+        cpu_us,
+    }
+}
+
+fn median(rounds: &mut [f64]) -> Option<f64> {
+    rounds.sort_by(f64::total_cmp);
+    rounds.get(rounds.len() / 2).copied()
 }

@@ -11,7 +11,7 @@
 //! `EINMAL_CRASH_ROUNDS` says how many kills; `tests/crash` runs fifty.
 
 mod load;
-mod process;
+pub(crate) mod process;
 mod register;
 mod truth;
 mod words;

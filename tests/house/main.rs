@@ -13,6 +13,7 @@ mod adapter_attacks;
 mod adapter_check;
 mod attach;
 mod backup;
+mod bench;
 mod blind;
 mod browser;
 mod citizen;

@@ -33,8 +33,8 @@ use crate::{Exit, adapter, demo::plan::TRUST_DOMAIN, told_to_stop};
 
 /// More than are ever in flight.
 const AT_ONCE: u32 = 1024;
-/// Of the plain service; all come from this machine.
-const CONNECTIONS_MAX: usize = 64;
+/// Of the plain service; all come from this machine, and nginx opens one for each request.
+const CONNECTIONS_MAX: usize = 2_048;
 
 /// Runs both until told to stop.
 pub(super) async fn run(folder: &Path) -> Result<(), Exit> {

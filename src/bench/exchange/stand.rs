@@ -27,7 +27,7 @@ use prost::Message;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 
-use super::{super::stage, envoy};
+use super::{super::stage, Path as Way, envoy, nginx};
 use crate::{
     Exit, broker, cockpit,
     demo::{
@@ -75,14 +75,28 @@ impl Program {
 
     /// Time on processors since it began, in user and in system mode.
     pub(super) fn cpu_us(&self) -> u64 {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.0.id()));
-        let stat = stat.unwrap_or_default();
-        // The name before may hold anything.
-        let numbers = stat.rsplit_once(')').map(|(_, numbers)| numbers).unwrap_or_default();
-        let times = numbers.split_whitespace().skip(11).take(2);
-        times.filter_map(|ticks| ticks.parse::<u64>().ok()).sum::<u64>() * TICK_US
+        cpu_us(self.0.id())
     }
 }
+
+/// Time of a process on processors since it began, in user and in system mode.
+pub(super) fn cpu_us(process: u32) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat"));
+    let stat = stat.unwrap_or_default();
+    // The name before may hold anything.
+    let numbers = stat.rsplit_once(')').map(|(_, numbers)| numbers).unwrap_or_default();
+    let times = numbers.split_whitespace().skip(11).take(2);
+    times.filter_map(|ticks| ticks.parse::<u64>().ok()).sum::<u64>() * TICK_US
+}
+
+/// Where the programs are that Einmal is compared with, if they are installed.
+pub(super) struct Proxies {
+    pub(super) envoy: Option<PathBuf>,
+    pub(super) nginx: Option<PathBuf>,
+}
+
+/// A proxy before the plain service, and connections to it.
+type Proxied = Option<(Program, Vec<Channel>)>;
 
 impl Drop for Program {
     fn drop(&mut self) {
@@ -99,15 +113,16 @@ pub(super) struct Stand {
     pub(super) through: Vec<Channel>,
     /// Connections to the plain service.
     pub(super) direct: Vec<Channel>,
-    /// Envoy before the plain service, and connections to it, where it is installed.
-    pub(super) envoy: Option<(Program, Vec<Channel>)>,
+    envoy: Proxied,
+    nginx: Proxied,
+    /// The register's, which is the plain service's too.
+    pub(super) register: Program,
     client: Client,
     ask: Ask,
     /// The ledger's size when an answer was verified: a client asks for a proof from there.
     seen_size: u64,
     folder: PathBuf,
     stop: CancellationToken,
-    _register: Program,
     _postgres: Option<Postgres>,
 }
 
@@ -116,10 +131,10 @@ impl Stand {
     pub(super) async fn start(
         store: &str,
         evidence_kib: u32,
-        envoy: Option<&Path>,
+        proxies: &Proxies,
     ) -> Result<Option<Self>, Exit> {
         let folder = stage::folder(None)?;
-        let started = Self::start_in(&folder, (store, evidence_kib), envoy).await;
+        let started = Self::start_in(&folder, (store, evidence_kib), proxies).await;
         if !matches!(started, Ok(Some(_))) {
             let _gone = std::fs::remove_dir_all(&folder);
         }
@@ -129,7 +144,7 @@ impl Stand {
     async fn start_in(
         folder: &Path,
         (store, evidence_kib): (&str, u32),
-        envoy: Option<&Path>,
+        proxies: &Proxies,
     ) -> Result<Option<Self>, Exit> {
         let clock = Clock::system();
         let Some((plan, postgres)) = plan(folder, store, &clock).await? else { return Ok(None) };
@@ -159,19 +174,15 @@ impl Stand {
         let through = channels(&plan, &format!("https://{address}"))?;
         let port = files::read_text(&folder.join(PORT_FILE))?;
         let direct = channels(&plan, &format!("https://127.0.0.1:{}", port.trim()))?;
-        let envoy = match envoy {
-            Some(program) => {
-                let (envoy, port) = envoy::start(program, folder, port.trim())?;
-                let there = ("127.0.0.1", port);
-                ready("Envoy", async || tokio::net::TcpStream::connect(there).await.is_ok())
-                    .await?;
-                Some((envoy, channels(&plan, &format!("https://127.0.0.1:{port}"))?))
-            }
-            None => None,
-        };
+        let envoy = proxies.envoy.as_deref().map(|envoy| envoy::start(envoy, folder, port.trim()));
+        let envoy = proxied(&plan, "Envoy", envoy.transpose()?).await?;
+        let nginx = proxies.nginx.as_deref().map(|nginx| nginx::start(nginx, folder, port.trim()));
+        let nginx = proxied(&plan, "nginx", nginx.transpose()?).await?;
         let stand = Self {
             broker,
             envoy,
+            nginx,
+            register,
             through,
             direct,
             client,
@@ -179,11 +190,33 @@ impl Stand {
             seen_size,
             folder: folder.to_owned(),
             stop,
-            _register: register,
             _postgres: postgres,
         };
         stand.keep_an_answer().await?;
         Ok(Some(stand))
+    }
+
+    /// Whether it has the program that this way leads through.
+    pub(super) fn has(&self, path: Way) -> bool {
+        match path {
+            Way::Envoy => self.envoy.is_some(),
+            Way::Nginx => self.nginx.is_some(),
+            Way::Direct | Way::Einmal => true,
+        }
+    }
+
+    /// Connections, and the process that they lead to if it is not the service itself.
+    pub(super) fn way(&self, path: Way) -> (&[Channel], Option<&Program>) {
+        let proxied = match path {
+            Way::Envoy => &self.envoy,
+            Way::Nginx => &self.nginx,
+            Way::Einmal => return (&self.through, Some(&self.broker)),
+            Way::Direct => &None,
+        };
+        match proxied {
+            Some((program, channels)) => (channels, Some(program)),
+            None => (&self.direct, None),
+        }
     }
 
     async fn keep_an_answer(&self) -> Result<(), Exit> {
@@ -261,6 +294,18 @@ fn size_evidence(plan: &Plan, evidence_kib: u32) -> Result<(), Exit> {
     let signers = ["register-authority", "data-protection-officer"];
     let signed = plan.sign(payload_type::RULES, &rules, &signers)?;
     Ok(files::replace(&file, &signed.encode_to_vec())?)
+}
+
+/// Waits for a proxy that was started, and dials it.
+async fn proxied(
+    plan: &Plan,
+    name: &str,
+    started: Option<(Program, u16)>,
+) -> Result<Proxied, Exit> {
+    let Some((program, port)) = started else { return Ok(None) };
+    let there = ("127.0.0.1", port);
+    ready(name, async || tokio::net::TcpStream::connect(there).await.is_ok()).await?;
+    Ok(Some((program, channels(plan, &format!("https://127.0.0.1:{port}"))?)))
 }
 
 fn channels(plan: &Plan, address: &str) -> Result<Vec<Channel>, Exit> {

@@ -11,7 +11,7 @@ use std::{
 const START: Duration = Duration::from_secs(30);
 
 /// The `einmal` command of this profile, built if cargo is there, so that it is never an old one.
-pub(super) fn built() -> PathBuf {
+pub(crate) fn built() -> PathBuf {
     let test = std::env::current_exe().expect("a test program");
     let profile = test.ancestors().nth(2).expect("target/<profile>/deps/<test>");
     let program = profile.join("einmal");
