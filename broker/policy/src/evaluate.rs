@@ -1,38 +1,74 @@
 // SPDX-License-Identifier: EUPL-1.2
-//! One field's decision, by Cedar's evaluator: policy for policy, each with its condition made
-//! once for one version of the rules.
+//! One field's decision, by Cedar's evaluator: policy for policy, and of each policy only what is
+//! not known beforehand.
 //!
 //! Cedar's `Authorizer` builds a policy's condition from its scope anew at each question, and
 //! keeps account of policies that may turn out either way. Neither is needed where everything is
 //! known; what is left of it, which policies determine a decision, is said here in a few lines and
-//! held to the `Authorizer` by a property test (`slice_tests.rs`).
+//! held to the `Authorizer` by a property test (`slice_tests.rs`). Who asks, what for and for which
+//! evidence type is the same for all questions of a slice, so what a policy says of that is
+//! evaluated once, when the slice is made.
+
+use std::sync::Arc;
 
 use cedar_policy::{Entities, Policy};
 use cedar_policy_core::{
-    ast::{Effect, Expr, Literal, Request, ValueKind},
+    ast::{
+        self, BinaryOp, Effect, EntityUIDEntry, Expr, ExprKind, Literal, Request, ValueKind, Var,
+    },
     evaluator::Evaluator,
     extensions::Extensions,
 };
 
 use crate::decide::PolicyFailure;
 
-/// A policy, ready to be evaluated.
+/// A policy, taken apart once for one version of the rules.
 #[derive(Debug)]
 pub(crate) struct Prepared {
     id: String,
     effect: Effect,
-    /// Scope and conditions as one expression.
-    condition: Expr,
+    /// What its scope says of who asks and of the action.
+    asker: Expr,
+    /// What its scope says of the field.
+    field: Expr,
+    /// Its conditions, but for what their very beginning says of the purpose.
+    conditions: Expr,
+    /// The scope's word on the field, then the conditions.
+    whole: Expr,
+    purposes: Purposes,
     policy: Policy,
 }
 
+/// The purposes that a policy speaks about.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Purposes {
+    /// Any, or it says so somewhere else than at the beginning.
+    Any,
+    /// This one.
+    Only(String),
+    /// This one and all below it.
+    Under(String),
+}
+
 impl Prepared {
-    pub(crate) fn new(policy: &Policy) -> Self {
-        let cedar: &cedar_policy_core::ast::Policy = policy.as_ref();
+    /// Takes a policy apart; `purpose` is the name of the type of purposes.
+    pub(crate) fn new(policy: &Policy, purpose: &str) -> Self {
+        let cedar: &ast::Policy = policy.as_ref();
+        let said = cedar.non_scope_constraints().cloned().unwrap_or_else(|| Expr::val(true));
+        let (purposes, conditions) = match begins_with(&said, purpose) {
+            Some(purposes) => (purposes, without_beginning(&said)),
+            None => (Purposes::Any, said),
+        };
+        let action = cedar.action_constraint().as_expr();
+        let field = cedar.resource_constraint().as_expr();
         Self {
             id: policy.id().to_string(),
             effect: cedar.effect(),
-            condition: cedar.condition(),
+            asker: Expr::and(cedar.principal_constraint().as_expr(), action),
+            whole: Expr::and(field.clone(), conditions.clone()),
+            field,
+            conditions,
+            purposes,
             policy: policy.clone(),
         }
     }
@@ -41,36 +77,136 @@ impl Prepared {
     pub(crate) fn policy(&self) -> &Policy {
         &self.policy
     }
+
+    /// For every other purpose it is silent, and cannot fail either.
+    pub(crate) fn purposes(&self) -> &Purposes {
+        &self.purposes
+    }
 }
 
-/// Whether a request is permitted, and the ids of the policies that say so, sorted: those that
-/// forbid, or, where none does, those that permit.
-///
-/// # Errors
-/// Where any policy could not be evaluated, whatever the others say.
-pub(crate) fn evaluate<'a>(
-    request: Request,
-    policies: impl Iterator<Item = &'a Prepared>,
-    entities: &Entities,
-) -> Result<(bool, Vec<String>), PolicyFailure> {
-    let evaluator = Evaluator::new(request, entities.as_ref(), Extensions::all_available());
-    let (mut permits, mut forbids) = (Vec::new(), Vec::new());
-    for prepared in policies {
-        let slots = AsRef::<cedar_policy_core::ast::Policy>::as_ref(&prepared.policy).env();
-        let value = evaluator.interpret(&prepared.condition, slots).map_err(PolicyFailure::new)?;
-        let ValueKind::Lit(Literal::Bool(satisfied)) = value.value else {
-            return Err(PolicyFailure::new("a condition is neither true nor false"));
-        };
-        if satisfied {
-            let determining = match prepared.effect {
-                Effect::Permit => &mut permits,
-                Effect::Forbid => &mut forbids,
-            };
-            determining.push(prepared.id.clone());
-        }
+/// The purposes that conditions speak about, where they begin with `context.purpose == Purpose::"…"`
+/// or `context.purpose in Purpose::"…"`. Where that is false Cedar looks no further.
+fn begins_with(conditions: &Expr, purpose: &str) -> Option<Purposes> {
+    let mut first = conditions;
+    while let ExprKind::And { left, .. } = first.expr_kind() {
+        first = left;
     }
-    let permitted = forbids.is_empty() && !permits.is_empty();
-    let mut determining = if forbids.is_empty() { permits } else { forbids };
-    determining.sort_unstable();
-    Ok((permitted, determining))
+    let ExprKind::BinaryApp { op, arg1, arg2 } = first.expr_kind() else { return None };
+    let ExprKind::GetAttr { expr, attr } = arg1.expr_kind() else { return None };
+    let ExprKind::Lit(Literal::EntityUID(named)) = arg2.expr_kind() else { return None };
+    let is_asked = *expr.expr_kind() == ExprKind::Var(Var::Context) && *attr == "purpose";
+    if !is_asked || named.entity_type().to_string() != purpose {
+        return None;
+    }
+    let id = AsRef::<str>::as_ref(named.eid()).to_owned();
+    match op {
+        BinaryOp::Eq => Some(Purposes::Only(id)),
+        BinaryOp::In => Some(Purposes::Under(id)),
+        _ => None,
+    }
+}
+
+/// Conditions whose beginning is known to be true.
+fn without_beginning(conditions: &Expr) -> Expr {
+    match conditions.expr_kind() {
+        ExprKind::And { left, right } => match left.expr_kind() {
+            ExprKind::And { .. } => Expr::and(without_beginning(left), right.as_ref().clone()),
+            _ => right.as_ref().clone(),
+        },
+        _ => Expr::val(true),
+    }
+}
+
+/// What of a policy is left to be evaluated in a slice.
+#[derive(Debug)]
+pub(crate) struct Left {
+    prepared: Arc<Prepared>,
+    /// It speaks about some fields of the evidence type, not all.
+    some_fields: bool,
+}
+
+/// Who asks for what, with what is known of it.
+pub(crate) struct Asked<'a> {
+    pub(crate) asker: &'a EntityUIDEntry,
+    pub(crate) action: &'a EntityUIDEntry,
+    pub(crate) context: &'a ast::Context,
+    pub(crate) entities: &'a Entities,
+}
+
+impl Asked<'_> {
+    fn evaluator(&self, field: &EntityUIDEntry) -> Evaluator<'_> {
+        let request = Request::new_unchecked(
+            self.asker.clone(),
+            self.action.clone(),
+            field.clone(),
+            Some(self.context.clone()),
+        );
+        Evaluator::new(request, self.entities.as_ref(), Extensions::all_available())
+    }
+
+    /// What of a policy about this purpose is left, where there are these fields; nothing where it
+    /// is silent about whoever asks, or all fields.
+    ///
+    /// # Errors
+    /// Where its scope could not be evaluated.
+    pub(crate) fn left_of<'f>(
+        &self,
+        prepared: &Arc<Prepared>,
+        fields: impl Iterator<Item = &'f EntityUIDEntry>,
+    ) -> Result<Option<Left>, PolicyFailure> {
+        let (mut of, mut all) = (0_usize, 0_usize);
+        for field in fields {
+            let evaluator = self.evaluator(field);
+            all += 1;
+            let speaks = holds(&evaluator, &prepared.asker, prepared)?
+                && holds(&evaluator, &prepared.field, prepared)?;
+            of += usize::from(speaks);
+        }
+        let left = || Left { prepared: Arc::clone(prepared), some_fields: of < all };
+        Ok((of > 0).then(left))
+    }
+
+    /// Whether a field is permitted, and the ids of the policies that say so, sorted: those that
+    /// forbid, or, where none does, those that permit.
+    ///
+    /// # Errors
+    /// Where any policy could not be evaluated, whatever the others say.
+    pub(crate) fn decide(
+        &self,
+        field: &EntityUIDEntry,
+        policies: &[Left],
+    ) -> Result<(bool, Vec<String>), PolicyFailure> {
+        let evaluator = self.evaluator(field);
+        let (mut permits, mut forbids) = (Vec::new(), Vec::new());
+        for Left { prepared, some_fields } in policies {
+            let left = if *some_fields { &prepared.whole } else { &prepared.conditions };
+            if holds(&evaluator, left, prepared)? {
+                let determining = match prepared.effect {
+                    Effect::Permit => &mut permits,
+                    Effect::Forbid => &mut forbids,
+                };
+                determining.push(prepared.id.clone());
+            }
+        }
+        let permitted = forbids.is_empty() && !permits.is_empty();
+        let mut determining = if forbids.is_empty() { permits } else { forbids };
+        determining.sort_unstable();
+        Ok((permitted, determining))
+    }
+}
+
+fn holds(
+    evaluator: &Evaluator<'_>,
+    expression: &Expr,
+    prepared: &Prepared,
+) -> Result<bool, PolicyFailure> {
+    if let ExprKind::Lit(Literal::Bool(known)) = expression.expr_kind() {
+        return Ok(*known);
+    }
+    let slots = AsRef::<ast::Policy>::as_ref(&prepared.policy).env();
+    let value = evaluator.interpret(expression, slots).map_err(PolicyFailure::new)?;
+    match value.value {
+        ValueKind::Lit(Literal::Bool(holds)) => Ok(holds),
+        _ => Err(PolicyFailure::new("a condition is neither true nor false")),
+    }
 }

@@ -18,11 +18,10 @@ use cedar_policy::{
 };
 use cedar_policy_core::ast::{self, EntityUIDEntry};
 use einmal_protocol::wire::v1::Initiation;
-use serde_json::json;
 
 use crate::{
     decide::{Asker, FieldDecision, PolicyFailure, Question},
-    evaluate::{Prepared, evaluate},
+    evaluate::{Asked, Left, Prepared, Purposes},
     rules_document::{EvidenceType, Purpose, RulesDocument},
     scope::{concerns, evidence_type_of},
 };
@@ -53,19 +52,8 @@ pub(crate) struct Index {
 #[derive(Debug)]
 struct Indexed {
     prepared: Arc<Prepared>,
-    /// Where it is silent for every other purpose.
-    bound: Option<Bound>,
     /// The purposes that it names.
     purposes: Vec<String>,
-}
-
-/// The purposes that a policy speaks about.
-#[derive(Debug)]
-enum Bound {
-    /// This one.
-    Only(String),
-    /// This one and all below it.
-    Under(String),
 }
 
 /// The policies that could speak about one evidence type, and what they name.
@@ -134,10 +122,10 @@ impl Index {
 
     /// Whether a policy could speak about a purpose.
     fn speaks_about(&self, policy: &Indexed, purpose: &str) -> bool {
-        match &policy.bound {
-            Some(Bound::Only(only)) => only == purpose,
-            Some(Bound::Under(top)) => self.upwards(purpose).any(|id| id == top),
-            None => true,
+        match policy.prepared.purposes() {
+            Purposes::Only(only) => only == purpose,
+            Purposes::Under(top) => self.upwards(purpose).any(|id| id == top),
+            Purposes::Any => true,
         }
     }
 }
@@ -163,35 +151,8 @@ impl Names {
             .filter(|literal| *literal.type_name() == self.purpose)
             .map(|literal| literal.id().unescaped().to_owned())
             .collect();
-        let prepared = Arc::new(Prepared::new(policy));
-        Indexed { prepared, bound: self.bound_of(policy), purposes }
-    }
-
-    /// The purposes that a policy speaks about, where its first condition begins with
-    /// `context.purpose == Purpose::"…"` or `context.purpose in Purpose::"…"`. Where that is false
-    /// Cedar looks no further, so nothing after it can fail either. Said in any other place or
-    /// way, the policy is left in.
-    fn bound_of(&self, policy: &Policy) -> Option<Bound> {
-        let policy = policy.to_json().ok()?;
-        let first = policy.get("conditions")?.get(0)?;
-        if first.get("kind")? != "when" {
-            return None;
-        }
-        let mut body = first.get("body")?;
-        while let Some(both) = body.get("&&") {
-            body = both.get("left")?;
-        }
-        let (ends, exact) = match body.get("==") {
-            Some(ends) => (ends, true),
-            None => (body.get("in")?, false),
-        };
-        let asked = json!({ ".": { "left": { "Var": "context" }, "attr": "purpose" } });
-        let named = ends.get("right")?.get("Value")?.get("__entity")?;
-        if *ends.get("left")? != asked || *named.get("type")? != self.purpose.to_string() {
-            return None;
-        }
-        let id = named.get("id")?.as_str()?.to_owned();
-        Some(if exact { Bound::Only(id) } else { Bound::Under(id) })
+        let prepared = Arc::new(Prepared::new(policy, &self.purpose.to_string()));
+        Indexed { prepared, purposes }
     }
 
     /// An evidence type with its fields, in order.
@@ -274,7 +235,7 @@ impl Key {
 /// The part of the rules that can speak about one kind of asker, evidence type and purpose.
 #[derive(Debug)]
 pub(crate) struct Slice {
-    policies: Vec<Arc<Prepared>>,
+    policies: Vec<Left>,
     entities: Entities,
     asker: EntityUIDEntry,
     retrieve: EntityUIDEntry,
@@ -335,14 +296,28 @@ impl Slice {
                 .map_err(PolicyFailure::new)?;
         }
         let fields = kind.fields.iter().zip(&uids);
-        Ok(Self {
-            policies: reaching.iter().map(|policy| Arc::clone(&policy.prepared)).collect(),
+        let mut slice = Self {
+            policies: Vec::new(),
             entities,
             asker: entry(&this),
             retrieve: entry(&names.retrieve),
             fields: fields.map(|(field, uid)| (field.name.clone(), entry(uid))).collect(),
             contexts: contexts.iter().map(|context| context.as_ref().clone()).collect(),
-        })
+        };
+        let mut left = Vec::with_capacity(reaching.len());
+        if let Some(context) = slice.contexts.first() {
+            for policy in reaching {
+                let fields = slice.fields.iter().map(|(_, field)| field);
+                left.extend(slice.asked(context).left_of(&policy.prepared, fields)?);
+            }
+        }
+        slice.policies = left;
+        Ok(slice)
+    }
+
+    fn asked<'a>(&'a self, context: &'a ast::Context) -> Asked<'a> {
+        let Self { asker, retrieve: action, entities, .. } = self;
+        Asked { asker, action, context, entities }
     }
 
     /// Every field of a question.
@@ -367,14 +342,7 @@ impl Slice {
             .iter()
             .find(|(name, _)| name == field)
             .ok_or_else(|| PolicyFailure::new("the evidence type has no such field"))?;
-        let request = ast::Request::new_unchecked(
-            self.asker.clone(),
-            self.retrieve.clone(),
-            resource.clone(),
-            Some(context.clone()),
-        );
-        let speaking = self.policies.iter().map(Arc::as_ref);
-        let (permitted, policies) = evaluate(request, speaking, &self.entities)?;
+        let (permitted, policies) = self.asked(context).decide(resource, &self.policies)?;
         Ok(FieldDecision { field: field.to_owned(), permitted, policies })
     }
 }
