@@ -168,6 +168,49 @@ fn reason(answer: Result<RequestEvidenceResponse, ClientError>) -> Option<Reason
     answer.err().map(|error| error.reason().unwrap_or_else(|| panic!("{error}")))
 }
 
+/// Brokers are restarted one after the other, and no question fails: the identical bytes go to the
+/// other one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rolling_restart_fails_no_question() {
+    let Some(two) = Two::start().await else { return };
+    let first = two.world.house.client().await.unwrap();
+    let plan = &two.world.house.plan;
+    let text = std::fs::read_to_string(plan.config("client")).unwrap();
+    let of = |running: &Running| format!("https://{}", running.address);
+    let text = text
+        .replace(&of(&two.world.house.broker), &of(&two.second))
+        .replace("state = \"client\"", "state = \"client-2\"");
+    std::fs::write(plan.config("client-2"), text).unwrap();
+    let second = einmal::request::connect(&plan.config("client-2"), two.world.clock()).await;
+    let second = std::sync::Arc::new(second.unwrap_or_else(|exit| panic!("{exit}")));
+    let ask = || two.world.ask("pay-data");
+
+    let draining = &two.world.house.broker.broker.draining;
+    draining.store(true, std::sync::atomic::Ordering::Relaxed);
+    let answer = first.ask(ask()).await.unwrap();
+    assert!(two.second.broker.metrics.text().contains("einmal_broker_exchange_seconds_count 1"));
+    first.report_use(&answer, einmal_protocol::wire::v1::Use::Used).await.unwrap();
+    draining.store(false, std::sync::atomic::Ordering::Relaxed);
+
+    second.ask(ask()).await.unwrap();
+    let mut asking = tokio::task::JoinSet::new();
+    for number in 0..12 {
+        let (second, ask) = (std::sync::Arc::clone(&second), ask());
+        asking.spawn(async move {
+            tokio::time::sleep(Duration::from_millis(number * 10)).await;
+            second.ask(ask).await
+        });
+    }
+    let Two { world, second: stopped, redis, _postgres } = two;
+    stopped.stop().await;
+    while let Some(asked) = asking.join_next().await {
+        asked.unwrap().unwrap();
+    }
+    second.ask(world.ask("pay-data")).await.unwrap();
+    world.house.stop().await;
+    drop((redis, _postgres));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn two_brokers_with_one_redis_are_as_one() {
     let Some(two) = Two::start().await else { return };

@@ -1,17 +1,15 @@
 // SPDX-License-Identifier: EUPL-1.2
 //! What an authority links: resolve, sign, seal, send, verify, open, report, in one call each.
 
+mod brokers;
 mod error;
 mod prepare;
 mod receive;
 
-use std::{path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use einmal_peer::{
-    Cards, Clock, HandIn, Seen, Tls, TrustStore,
-    dial::{self, MESSAGE_MAX, Target},
-    hand_in::HandedIn,
-    trust,
+    Cards, Clock, HandIn, Seen, Tls, TrustStore, dial::MESSAGE_MAX, hand_in::HandedIn, trust,
 };
 use einmal_policy::{Root, Trust};
 use einmal_protocol::{
@@ -38,14 +36,20 @@ use prost::Message;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic::transport::Channel;
 
+use brokers::Brokers;
 pub use error::ClientError;
 pub use prepare::Prepared;
 pub use receive::Received;
 
 /// What a client needs.
 pub struct ClientSetup {
-    /// "https://host:port".
+    /// "https://host:port". It is asked before those that the directory names beside it.
     pub broker: String,
+    /// More of them, for a start while that one is away.
+    pub other_brokers: Vec<String>,
+    /// How long a question is tried again, with the identical bytes, where no broker answers it or
+    /// has room; each of them is asked once in any case.
+    pub patience: Duration,
     /// Own certificate and whom to believe.
     pub tls: Tls,
     /// The pinned root.
@@ -90,7 +94,8 @@ pub struct Client {
     hand_in: HandIn,
     /// Ends what hands in once a day, and what asks for newer trust.
     _tasks: DropGuard,
-    channel: Channel,
+    brokers: Arc<Brokers>,
+    patience: Duration,
 }
 
 impl std::fmt::Debug for Client {
@@ -107,9 +112,10 @@ impl Client {
     /// in the directory with this key.
     pub async fn connect(setup: ClientSetup) -> Result<Self, ClientError> {
         let trust_domain = Root::pinned(&setup.root)?.document().trust_domain.clone();
-        let target = Target::broker(&setup.broker, &trust_domain);
-        let channel = dial::channel(&target, Arc::clone(&setup.tls.client))?;
-        let documents = trust::fetch(channel.clone()).await?;
+        let named = std::iter::once(setup.broker).chain(setup.other_brokers).collect();
+        let brokers = Brokers::new(named, &trust_domain, Arc::clone(&setup.tls.client))?;
+        let brokers = Arc::new(brokers);
+        let documents = brokers.ask(brokers.named(), setup.patience, trust::fetch).await?;
         let now_ms = setup.clock.now_ms();
         let state = setup.state.join("trust.json");
         let trust = Arc::new(TrustStore::open(setup.root, documents, &state, now_ms)?);
@@ -123,11 +129,11 @@ impl Client {
         }
         let seen = Arc::new(Seen::open(&setup.state.join("seen.json"), &directory)?);
         let cards = Cards::open(&setup.state.join("cards"), &directory, now_ms)?;
-        let hand_in = HandIn::new(Arc::clone(&setup.tls.client), &target.trust_domain);
+        let hand_in = HandIn::new(Arc::clone(&setup.tls.client), &trust_domain);
         let stop = CancellationToken::new();
         let daily = hand_in.clone().daily(Arc::clone(&seen), Arc::clone(&trust), stop.clone());
         tokio::spawn(daily);
-        let polled = (Arc::clone(&trust), channel.clone(), setup.clock.clone());
+        let polled = (Arc::clone(&trust), Arc::clone(&brokers), setup.clock.clone());
         tokio::spawn(stop.clone().run_until_cancelled_owned(poll(polled)));
         Ok(Self {
             clock: setup.clock,
@@ -138,7 +144,8 @@ impl Client {
             seen,
             hand_in,
             _tasks: stop.drop_guard(),
-            channel,
+            brokers,
+            patience: setup.patience,
         })
     }
 
@@ -152,7 +159,7 @@ impl Client {
     /// # Errors
     /// Where the broker does not answer, or they are not accepted.
     pub async fn renew_trust(&self) -> Result<(), ClientError> {
-        let offer = trust::fetch(self.channel.clone()).await?;
+        let offer = self.brokers.ask(self.brokers.named(), Duration::ZERO, trust::fetch).await?;
         self.trust.renew(offer, self.clock.now_ms()).await?;
         Ok(())
     }
@@ -171,7 +178,10 @@ impl Client {
         if prepared.trust.is_of(rules, directory) {
             return of_then();
         }
-        if let Err(status) = self.trust.poll(self.channel.clone(), self.clock.now_ms()).await {
+        let brokers = self.brokers.of(&prepared.trust.directory, &prepared.ledger);
+        let now_ms = self.clock.now_ms();
+        let poll = |channel| self.trust.poll(channel, now_ms);
+        if let Err(status) = self.brokers.ask(brokers, Duration::ZERO, poll).await {
             tracing::warn!(message = status.message(), "the broker does not hand out its trust");
         }
         find().unwrap_or_else(of_then)
@@ -185,8 +195,10 @@ impl Client {
         prepare::prepare(self, asks).await
     }
 
-    /// Sends one prepared question, verifies the answer and opens it. May be called again with
-    /// the same question: the broker gives the same answer, within some minutes.
+    /// Sends one prepared question, verifies the answer and opens it. Where a broker is away,
+    /// drains or has no room, the identical bytes go to another of the same ledger, for as long as
+    /// this client's patience. May be called again with the same question: the brokers give the
+    /// same answer, within some minutes.
     ///
     /// # Errors
     /// A refusal or fault with its stable reason, or what in the answer does not hold.
@@ -199,7 +211,12 @@ impl Client {
             sealed_person: prepared.sealed_person.clone(),
             seen_size: seen.as_ref().map_or(0, Checkpoint::size),
         };
-        let answer = self.evidence().request_evidence(request).await?.into_inner();
+        let ask = |channel| {
+            let request = request.clone();
+            async move { evidence(channel).request_evidence(request).await }
+        };
+        let brokers = self.brokers.of(&prepared.trust.directory, &prepared.ledger);
+        let answer = self.brokers.ask(brokers, self.patience, ask).await?.into_inner();
         let note = answer.receipt.as_ref().map(|receipt| receipt.checkpoint.clone());
         let trust = self.trust_of(prepared, &answer.permit).await;
         let received = receive::receive(prepared, &trust, answer, seen.as_ref())
@@ -229,10 +246,8 @@ impl Client {
             .directory
             .ledger(&received.ledger)
             .ok_or_else(|| ClientError::Unknown { what: "ledger", id: received.ledger.clone() })?;
-        let keeper = self
-            .cards
-            .key_or_fetch(&ledger.entry.keeper, &trust.directory, &self.channel, now_ms)
-            .await?;
+        let brokers = self.brokers.of(&trust.directory, &received.ledger);
+        let keeper = self.sealing_key(&ledger.entry.keeper, &trust, &received.ledger).await?;
         let record = UseRecord { request_digest: received.request.to_vec(), r#use: used.into() };
         let sealed = record::seal(
             &record,
@@ -258,7 +273,11 @@ impl Client {
             report: envelope.clone(),
             seen_size: seen.as_ref().map_or(0, Checkpoint::size),
         };
-        let answer = self.evidence().report_use(request).await?.into_inner();
+        let ask = |channel| {
+            let request = request.clone();
+            async move { evidence(channel).report_use(request).await }
+        };
+        let answer = self.brokers.ask(brokers, self.patience, ask).await?.into_inner();
         let receipt = answer.receipt.ok_or(ClientError::Misbehaved("no receipt"))?;
         let body = body_bytes(body::Kind::Use(UseBody { report: envelope }));
         let proven = [day_of(now_ms), day_of(now_ms) + 1]
@@ -288,7 +307,12 @@ impl Client {
             initiation: ask.initiation.into(),
             idnr_used: ask.person.query.uses_idnr(),
         };
-        Ok(self.evidence().explain(request).await?.into_inner())
+        let ask = |channel| {
+            let request = request.clone();
+            async move { evidence(channel).explain(request).await }
+        };
+        let answer = self.brokers.ask(self.brokers.named(), self.patience, ask).await?;
+        Ok(answer.into_inner())
     }
 
     /// Keeps the last checkpoints, so that after a restart they are still what new ones must
@@ -318,26 +342,29 @@ impl Client {
         }
     }
 
-    fn evidence(&self) -> EvidenceServiceClient<Channel> {
-        EvidenceServiceClient::new(self.channel.clone()).max_decoding_message_size(MESSAGE_MAX)
-    }
-
     async fn sealing_key(
         &self,
         participant: &str,
         trust: &Trust,
+        ledger: &str,
     ) -> Result<einmal_protocol::seal::SealingPublicKey, ClientError> {
         let now_ms = self.clock.now_ms();
-        let key = self.cards.key_or_fetch(participant, &trust.directory, &self.channel, now_ms);
+        let channel = self.brokers.first(&self.brokers.of(&trust.directory, ledger))?;
+        let key = self.cards.key_or_fetch(participant, &trust.directory, &channel, now_ms);
         Ok(key.await?)
     }
 }
 
+fn evidence(channel: Channel) -> EvidenceServiceClient<Channel> {
+    EvidenceServiceClient::new(channel).max_decoding_message_size(MESSAGE_MAX)
+}
+
 /// Takes newer rules, directory and deny list while the client lasts.
-async fn poll((trust, channel, clock): (Arc<TrustStore>, Channel, Clock)) {
+async fn poll((trust, brokers, clock): (Arc<TrustStore>, Arc<Brokers>, Clock)) {
     loop {
         tokio::time::sleep(trust::POLL).await;
-        if let Err(status) = trust.poll(channel.clone(), clock.now_ms()).await {
+        let poll = |channel| trust.poll(channel, clock.now_ms());
+        if let Err(status) = brokers.ask(brokers.named(), Duration::ZERO, poll).await {
             tracing::debug!(message = status.message(), "the broker does not hand out its trust");
         }
     }

@@ -120,7 +120,7 @@ async fn draft(
     let id = random::request_id(client.clock.now_ms())?;
     let aad = Aad::before_request(id, &client.authority, &register, ledger);
     let plain = ask.person.to_plain(random::bytes()?)?;
-    let sealed_person = client.sealing_key(&register, trust).await?.seal(
+    let sealed_person = client.sealing_key(&register, trust, ledger).await?.seal(
         SealKind::Person,
         &aad,
         &plain,
@@ -132,7 +132,7 @@ async fn draft(
         case_reference: ask.person.case_reference.clone(),
         clerk: ask.person.clerk.clone(),
     };
-    let keeper = client.sealing_key(keeper, trust).await?;
+    let keeper = client.sealing_key(keeper, trust, ledger).await?;
     let kind = (SealKind::AskedRecord, record::ASKED_SIZE);
     let asked = record::seal(&asked, kind, &aad, &keeper, random::entropy()?)?;
     let reply_key = SealingPrivateKey::generate(Kem::XWing, random::entropy()?)?;

@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: EUPL-1.2
 //! What a keeper does by itself: follows the ledger, keeps trust and key card fresh, forgets.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use einmal_peer::{Clock, TrustStore, cards::publish};
+use einmal_peer::{
+    Clock, Tls, TrustStore,
+    cards::publish,
+    dial::{self, Target},
+};
 use einmal_protocol::{
     time::{day_of, day_to_iso},
     wire::ledger::v1::{TailEntriesRequest, ledger_service_client::LedgerServiceClient},
@@ -62,6 +66,8 @@ pub(super) struct Follower {
     pub(super) trusted: Arc<Trusted>,
     pub(super) channel: Channel,
     pub(super) clock: Clock,
+    /// Origin of the ledger.
+    pub(super) ledger: String,
 }
 
 /// Follows the ledger, and follows it again after a break.
@@ -121,7 +127,59 @@ async fn tail(mut intake: Intake, channel: Channel, wait: &mut Duration) -> Resu
     Ok(())
 }
 
-/// Keeps trust and key card fresh, and forgets.
+/// A broker may take so long to take a card.
+const PUBLISH: Duration = Duration::from_secs(20);
+/// Those that did not are asked again after this time.
+const AGAIN: Duration = Duration::from_secs(10);
+
+/// Gives the key card to all brokers that write the ledger, not only to the one that is followed:
+/// registers ask for it at the broker that they have a stream to. To those that are away, later.
+pub(super) async fn spread(parts: Follower, (tls, domain): (Tls, String), stop: CancellationToken) {
+    let mut channels: HashMap<String, Channel> = HashMap::new();
+    loop {
+        let trust = parts.trust.current();
+        let brokers = trust.directory.document().brokers.iter();
+        let brokers: Vec<String> = brokers
+            .filter(|broker| broker.ledger == parts.ledger)
+            .map(|broker| broker.address.clone())
+            .collect();
+        channels.retain(|address, _| brokers.contains(address));
+        let mut next = RENEW;
+        for address in brokers {
+            let publishing = async {
+                let card = parts.keeper.card(parts.clock.now_ms());
+                let card = card.map_err(|error| error.to_string())?;
+                if !channels.contains_key(&address) {
+                    let target = Target::broker(&address, &domain);
+                    let channel = dial::channel(&target, Arc::clone(&tls.client));
+                    channels.insert(address.clone(), channel.map_err(|error| error.to_string())?);
+                }
+                let Some(channel) = channels.get(&address).cloned() else { return Ok(0) };
+                let published = tokio::time::timeout(PUBLISH, publish(channel, card)).await;
+                let published = published.map_err(|_| "it does not answer".to_owned())?;
+                published.map_err(|status| status.message().to_owned())
+            };
+            let published: Result<u64, String> = tokio::select! {
+                published = publishing => published,
+                () = stop.cancelled() => return,
+            };
+            if let Err(problem) = published {
+                tracing::warn!(
+                    address,
+                    problem,
+                    "a broker did not take the key card; trying again"
+                );
+                next = AGAIN;
+            }
+        }
+        tokio::select! {
+            () = tokio::time::sleep(next) => {}
+            () = stop.cancelled() => return,
+        }
+    }
+}
+
+/// Keeps trust fresh, and forgets.
 pub(super) async fn renew(parts: Follower, mut forgetting: Daily, stop: CancellationToken) {
     loop {
         tokio::select! {
@@ -135,12 +193,11 @@ pub(super) async fn renew(parts: Follower, mut forgetting: Daily, stop: Cancella
             let polled = parts.trust.poll(parts.channel.clone(), now_ms).await;
             polled.map_err(|status| status.message().to_owned())?;
             parts.trusted.note_directory();
-            let card = parts.keeper.card(now_ms).map_err(|error| error.to_string())?;
-            publish(parts.channel.clone(), card).await.map_err(|status| status.message().to_owned())
+            Ok(())
         };
-        let renewed: Result<u64, String> = renewed.await;
+        let renewed: Result<(), String> = renewed.await;
         if let Err(problem) = renewed {
-            tracing::warn!(problem, "trust or key card not renewed; trying again");
+            tracing::warn!(problem, "trust is not renewed; trying again");
         }
     }
 }

@@ -18,7 +18,7 @@ use tonic::transport::Channel;
 
 use super::{
     RENEW, ServeError, Tasks,
-    follow::{Daily, Follower, follow, renew},
+    follow::{Daily, Follower, follow, renew, spread},
     site::Site,
 };
 use crate::{
@@ -168,8 +168,10 @@ pub(super) async fn keep(
     let shown = keeper::Figures::new(keeper.clone(), Arc::clone(&trust), site.tls.clone());
     let shown = Arc::new(shown);
     let (channel, clock) = (site.channel.clone(), clock.clone());
-    let parts = Follower { keeper: keeper.clone(), trust, trusted, channel, clock };
+    let ledger = config.ledger.clone();
+    let parts = Follower { keeper: keeper.clone(), trust, trusted, channel, clock, ledger };
     tasks.spawn(follow(parts.clone(), stop.clone()));
+    tasks.spawn(spread(parts.clone(), identity(), stop.clone()));
     tasks.spawn(renew(parts, forgetting, stop));
     tracing::info!(keeper = config.keeper, ledger = config.ledger, "following the ledger");
     Ok(RunningKeeper { keeper, pages, checkpoints, metrics: None, shown, tasks })
