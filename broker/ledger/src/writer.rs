@@ -129,13 +129,23 @@ impl Writer {
     /// there were makes one commit of what would be two, which halves what each waits for the disk.
     async fn linger(&mut self, work: &mut Vec<Work>) {
         let expected = self.pace.expected.min(self.batch_max);
-        let until = Instant::now() + (self.pace.commit / 4).min(LINGER_MAX);
-        while work.len() < expected && Instant::now() < until {
-            tokio::task::yield_now().await;
-            while work.len() < self.batch_max
-                && let Ok(one) = self.queue.try_recv()
-            {
-                work.push(one);
+        if work.len() >= expected {
+            return;
+        }
+        let moment = (self.pace.commit / 4).min(LINGER_MAX);
+        if moment < LINGER_MAX {
+            // Shorter than timers are: whoever is ready comes first, and nobody waits.
+            return tokio::task::yield_now().await;
+        }
+        // A timer, not a loop that yields: that one would ask the system for news at each turn.
+        let over = tokio::time::sleep(moment);
+        tokio::pin!(over);
+        while work.len() < expected {
+            let room = self.batch_max - work.len();
+            tokio::select! {
+                biased;
+                count = self.queue.recv_many(work, room) => if count == 0 { return },
+                () = &mut over => return,
             }
         }
     }

@@ -6,8 +6,8 @@
 //! keeps account of policies that may turn out either way. Neither is needed where everything is
 //! known; what is left of it, which policies determine a decision, is said here in a few lines and
 //! held to the `Authorizer` by a property test (`slice_tests.rs`). Who asks, what for and for which
-//! evidence type is the same for all questions of a slice, so what a policy says of that is
-//! evaluated once, when the slice is made.
+//! evidence type is the same for all questions of a slice, so what a policy says of that, and what
+//! it says without a look at the field, is evaluated once, when the slice is made.
 
 use std::sync::Arc;
 
@@ -33,6 +33,8 @@ pub(crate) struct Prepared {
     field: Expr,
     /// Its conditions, but for what their very beginning says of the purpose.
     conditions: Expr,
+    /// They look at the field.
+    look_at_field: bool,
     /// The scope's word on the field, then the conditions.
     whole: Expr,
     purposes: Purposes,
@@ -61,12 +63,15 @@ impl Prepared {
         };
         let action = cedar.action_constraint().as_expr();
         let field = cedar.resource_constraint().as_expr();
+        let is_field = |part: &Expr| *part.expr_kind() == ExprKind::Var(Var::Resource);
+        let look_at_field = conditions.subexpressions().any(is_field);
         Self {
             id: policy.id().to_string(),
             effect: cedar.effect(),
             asker: Expr::and(cedar.principal_constraint().as_expr(), action),
             whole: Expr::and(field.clone(), conditions.clone()),
             field,
+            look_at_field,
             conditions,
             purposes,
             policy: policy.clone(),
@@ -123,6 +128,37 @@ pub(crate) struct Left {
     prepared: Arc<Prepared>,
     /// It speaks about some fields of the evidence type, not all.
     some_fields: bool,
+    /// By context, where the field makes no difference: whether its conditions hold, or nothing
+    /// where they cannot be evaluated.
+    known: Vec<Option<bool>>,
+}
+
+impl Left {
+    /// Evaluates beforehand, in these contexts, what is the same for all fields, of which this is
+    /// one.
+    pub(crate) fn settle<'a>(
+        &mut self,
+        contexts: impl Iterator<Item = Asked<'a>>,
+        field: &EntityUIDEntry,
+    ) {
+        let Self { prepared, some_fields, known } = self;
+        if !prepared.look_at_field && !*some_fields {
+            let holds =
+                |asked: Asked<'_>| holds(&asked.evaluator(field), &prepared.conditions, prepared);
+            *known = contexts.map(|asked| holds(asked).ok()).collect();
+        }
+    }
+
+    /// Whether it applies to a field.
+    fn applies(&self, evaluator: &Evaluator<'_>, context: usize) -> Result<bool, PolicyFailure> {
+        let Self { prepared, some_fields, known } = self;
+        match known.get(context) {
+            Some(Some(holds)) => Ok(*holds),
+            // Said anew, for what went wrong.
+            _ if *some_fields => holds(evaluator, &prepared.whole, prepared),
+            _ => holds(evaluator, &prepared.conditions, prepared),
+        }
+    }
 }
 
 /// Who asks for what, with what is known of it.
@@ -162,11 +198,14 @@ impl Asked<'_> {
                 && holds(&evaluator, &prepared.field, prepared)?;
             of += usize::from(speaks);
         }
-        let left = || Left { prepared: Arc::clone(prepared), some_fields: of < all };
+        let left = || {
+            let prepared = Arc::clone(prepared);
+            Left { prepared, some_fields: of < all, known: Vec::new() }
+        };
         Ok((of > 0).then(left))
     }
 
-    /// Whether a field is permitted, and the ids of the policies that say so, sorted: those that
+    /// Whether a field is permitted in the context of this number, and the ids of the policies that say so, sorted: those that
     /// forbid, or, where none does, those that permit.
     ///
     /// # Errors
@@ -174,18 +213,18 @@ impl Asked<'_> {
     pub(crate) fn decide(
         &self,
         field: &EntityUIDEntry,
+        context: usize,
         policies: &[Left],
     ) -> Result<(bool, Vec<String>), PolicyFailure> {
         let evaluator = self.evaluator(field);
         let (mut permits, mut forbids) = (Vec::new(), Vec::new());
-        for Left { prepared, some_fields } in policies {
-            let left = if *some_fields { &prepared.whole } else { &prepared.conditions };
-            if holds(&evaluator, left, prepared)? {
-                let determining = match prepared.effect {
+        for left in policies {
+            if left.applies(&evaluator, context)? {
+                let determining = match left.prepared.effect {
                     Effect::Permit => &mut permits,
                     Effect::Forbid => &mut forbids,
                 };
-                determining.push(prepared.id.clone());
+                determining.push(left.prepared.id.clone());
             }
         }
         let permitted = forbids.is_empty() && !permits.is_empty();

@@ -305,10 +305,14 @@ impl Slice {
             contexts: contexts.iter().map(|context| context.as_ref().clone()).collect(),
         };
         let mut left = Vec::with_capacity(reaching.len());
-        if let Some(context) = slice.contexts.first() {
+        if let (Some(context), Some((_, field))) = (slice.contexts.first(), slice.fields.first()) {
             for policy in reaching {
                 let fields = slice.fields.iter().map(|(_, field)| field);
-                left.extend(slice.asked(context).left_of(&policy.prepared, fields)?);
+                let of = slice.asked(context).left_of(&policy.prepared, fields)?;
+                left.extend(of.map(|mut of| {
+                    of.settle(slice.contexts.iter().map(|context| slice.asked(context)), field);
+                    of
+                }));
             }
         }
         slice.policies = left;
@@ -329,20 +333,21 @@ impl Slice {
         let number = context_number(question.initiation, crosses_areas, question.idnr_used);
         let context =
             self.contexts.get(number).ok_or_else(|| PolicyFailure::new("no such context"))?;
-        question.fields.iter().map(|field| self.decide_field(field, context)).collect()
+        let decide = |field: &String| self.decide_field(field, (number, context));
+        question.fields.iter().map(decide).collect()
     }
 
     fn decide_field(
         &self,
         field: &str,
-        context: &ast::Context,
+        (number, context): (usize, &ast::Context),
     ) -> Result<FieldDecision, PolicyFailure> {
         let (_, resource) = self
             .fields
             .iter()
             .find(|(name, _)| name == field)
             .ok_or_else(|| PolicyFailure::new("the evidence type has no such field"))?;
-        let (permitted, policies) = self.asked(context).decide(resource, &self.policies)?;
+        let (permitted, policies) = self.asked(context).decide(resource, number, &self.policies)?;
         Ok(FieldDecision { field: field.to_owned(), permitted, policies })
     }
 }
