@@ -22,7 +22,6 @@ use crate::{Broker, caller, exchange::Failure};
 const VERIFIED_MAX: usize = 16_384;
 
 /// A request whose authority's signature is good. From here on a refusal is a leaf.
-#[derive(Clone)]
 pub struct Authenticated {
     /// The request.
     pub request: Request,
@@ -39,10 +38,10 @@ pub struct Authenticated {
 /// # Errors
 /// Where it is malformed, of an unknown authority, or not signed by it. Such refusals are only
 /// counted, since anybody could make them.
-pub fn authenticate(broker: &Broker, signed_request: &[u8]) -> Result<Authenticated, Failure> {
+pub fn authenticate(broker: &Broker, signed_request: Vec<u8>) -> Result<Authenticated, Failure> {
     let now_ms = broker.clock.now_ms();
     let trust = broker.trust.current();
-    let unverified = Unverified::parse(signed_request).map_err(malformed)?;
+    let unverified = Unverified::parse(&signed_request).map_err(malformed)?;
     let authority = trust
         .directory
         .authority(&unverified.request.authority)
@@ -52,7 +51,7 @@ pub fn authenticate(broker: &Broker, signed_request: &[u8]) -> Result<Authentica
         .check(&unverified.membership, &authority.keys, now_ms)
         .map_err(|_| Failure::refused(Reason::BadSignature))?;
     let request = unverified.request;
-    Ok(Authenticated { request, signed_request: signed_request.to_vec(), trust, now_ms })
+    Ok(Authenticated { request, signed_request, trust, now_ms })
 }
 
 /// What else must hold before anything is decided. These refusals are leaves.

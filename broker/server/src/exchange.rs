@@ -125,7 +125,7 @@ pub struct Asked {
 
 /// A request that the rules permit.
 struct Permitted {
-    authenticated: Authenticated,
+    authenticated: Arc<Authenticated>,
     permit: Permit,
     slots: u32,
 }
@@ -142,16 +142,18 @@ struct Committed {
 ///
 /// # Errors
 /// A refusal or a fault, each with its stable reason.
-pub async fn exchange(broker: &Arc<Broker>, caller: &SpiffeId, asked: Asked) -> Outcome {
-    let authenticated = authenticate(broker, &asked.signed_request).inspect_err(|failure| {
+pub async fn exchange(broker: &Arc<Broker>, caller: &SpiffeId, mut asked: Asked) -> Outcome {
+    let signed_request = std::mem::take(&mut asked.signed_request);
+    let authenticated = authenticate(broker, signed_request).inspect_err(|failure| {
         broker.metrics.unlogged_refusals.inc();
         broker.metrics.ended(failure.reason);
         tracing::info!(reason = %failure.reason, operator = %caller.id, "refused, not logged");
     })?;
+    let authenticated = Arc::new(authenticated);
     let permitted = check_circumstances(broker, caller, &authenticated, &asked.sealed_person)
         .and_then(|()| permit(&authenticated));
     let (authority, id) = (authenticated.request.authority.clone(), authenticated.request.id);
-    let bytes = Digest::of(&asked.signed_request);
+    let bytes = Digest::of(&authenticated.signed_request);
     let (seen_size, mut again) = (asked.seen_size, false);
     let mut outcome = match broker.window.claim(&authority, id, bytes, authenticated.now_ms) {
         Claim::Other => {
@@ -186,7 +188,7 @@ pub async fn exchange(broker: &Arc<Broker>, caller: &SpiffeId, asked: Asked) -> 
 async fn run(
     broker: Arc<Broker>,
     asked: Asked,
-    authenticated: Authenticated,
+    authenticated: Arc<Authenticated>,
     permitted: Result<Permitted, Failure>,
     first: First,
 ) {
@@ -258,8 +260,8 @@ async fn answer(
 }
 
 /// Step 2: the rules decide, per field. The same pure function as at the register.
-fn permit(authenticated: &Authenticated) -> Result<Permitted, Failure> {
-    let Authenticated { request, trust, .. } = authenticated;
+fn permit(authenticated: &Arc<Authenticated>) -> Result<Permitted, Failure> {
+    let Authenticated { request, trust, .. } = authenticated.as_ref();
     let permit = trust.decide(&Question::from(request), request.digest).map_err(|refused| {
         Failure { fields: refused.fields, ..Failure::refused(refused.reason) }
     })?;
@@ -267,7 +269,7 @@ fn permit(authenticated: &Authenticated) -> Result<Permitted, Failure> {
         .rules
         .evidence_type(&request.evidence_type)
         .ok_or_else(|| Failure::refused(Reason::UnknownEvidenceType))?;
-    Ok(Permitted { slots: kind.slots, authenticated: authenticated.clone(), permit })
+    Ok(Permitted { slots: kind.slots, authenticated: Arc::clone(authenticated), permit })
 }
 
 /// Steps 3 to 6. `logged` is set as soon as the exchange is, or may be, in the ledger. Up to there
@@ -294,7 +296,7 @@ async fn commit_log_reveal(
     let Ok(_place) = Arc::clone(&broker.in_flight).try_acquire_owned() else {
         return Err(Failure::refused(Reason::BrokerBusy));
     };
-    let Authenticated { request, trust, .. } = &permitted.authenticated;
+    let Authenticated { request, trust, .. } = permitted.authenticated.as_ref();
     // It may have been denied, or have left the directory, since it attached.
     let may_carry =
         |operator: &str| trust.directory.may_carry_for_register(operator, &request.register);
@@ -335,7 +337,7 @@ async fn commit(
     (sealed_person, left): (Vec<u8>, Duration),
     permitted: Permitted,
 ) -> Result<Committed, Failure> {
-    let Authenticated { request, signed_request, trust, .. } = &permitted.authenticated;
+    let Authenticated { request, signed_request, trust, .. } = permitted.authenticated.as_ref();
     let question = Open {
         exchange: 0,
         signed_request: signed_request.clone(),
@@ -401,7 +403,7 @@ async fn log(
     logged: &mut bool,
 ) -> Result<einmal_ledger::Logged, Failure> {
     let Committed { permitted, commitment, envelope } = committed;
-    let Authenticated { request, signed_request, .. } = &permitted.authenticated;
+    let Authenticated { request, signed_request, .. } = permitted.authenticated.as_ref();
     let body = body_bytes(body::Kind::Exchange(ExchangeBody {
         signed_request: signed_request.clone(),
         permit: permitted.permit.bytes().to_vec(),
