@@ -7,7 +7,8 @@
 //! known; what is left of it, which policies determine a decision, is said here in a few lines and
 //! held to the `Authorizer` by a property test (`slice_tests.rs`). Who asks, what for and for which
 //! evidence type is the same for all questions of a slice, so what a policy says of that, and what
-//! it says without a look at the field, is evaluated once, when the slice is made.
+//! it says of the field alone or of a question's flags alone, is evaluated once, when the slice is
+//! made.
 
 use std::sync::Arc;
 
@@ -35,6 +36,8 @@ pub(crate) struct Prepared {
     conditions: Expr,
     /// They look at the field.
     look_at_field: bool,
+    /// They look at more of the context than the purpose.
+    look_at_flags: bool,
     /// The scope's word on the field, then the conditions.
     whole: Expr,
     purposes: Purposes,
@@ -63,8 +66,9 @@ impl Prepared {
         };
         let action = cedar.action_constraint().as_expr();
         let field = cedar.resource_constraint().as_expr();
-        let is_field = |part: &Expr| *part.expr_kind() == ExprKind::Var(Var::Resource);
-        let look_at_field = conditions.subexpressions().any(is_field);
+        let count = |is: fn(&Expr) -> bool| conditions.subexpressions().filter(|e| is(e)).count();
+        let look_at_field = count(|part| *part.expr_kind() == ExprKind::Var(Var::Resource)) > 0;
+        let look_at_flags = count(is_context) > count(is_purpose);
         Self {
             id: policy.id().to_string(),
             effect: cedar.effect(),
@@ -72,6 +76,7 @@ impl Prepared {
             whole: Expr::and(field.clone(), conditions.clone()),
             field,
             look_at_field,
+            look_at_flags,
             conditions,
             purposes,
             policy: policy.clone(),
@@ -97,10 +102,8 @@ fn begins_with(conditions: &Expr, purpose: &str) -> Option<Purposes> {
         first = left;
     }
     let ExprKind::BinaryApp { op, arg1, arg2 } = first.expr_kind() else { return None };
-    let ExprKind::GetAttr { expr, attr } = arg1.expr_kind() else { return None };
     let ExprKind::Lit(Literal::EntityUID(named)) = arg2.expr_kind() else { return None };
-    let is_asked = *expr.expr_kind() == ExprKind::Var(Var::Context) && *attr == "purpose";
-    if !is_asked || named.entity_type().to_string() != purpose {
+    if !is_purpose(arg1) || named.entity_type().to_string() != purpose {
         return None;
     }
     let id = AsRef::<str>::as_ref(named.eid()).to_owned();
@@ -109,6 +112,16 @@ fn begins_with(conditions: &Expr, purpose: &str) -> Option<Purposes> {
         BinaryOp::In => Some(Purposes::Under(id)),
         _ => None,
     }
+}
+
+fn is_context(part: &Expr) -> bool {
+    *part.expr_kind() == ExprKind::Var(Var::Context)
+}
+
+/// `context.purpose`
+fn is_purpose(part: &Expr) -> bool {
+    let ExprKind::GetAttr { expr, attr } = part.expr_kind() else { return false };
+    is_context(expr) && *attr == "purpose"
 }
 
 /// Conditions whose beginning is known to be true.
@@ -128,35 +141,59 @@ pub(crate) struct Left {
     prepared: Arc<Prepared>,
     /// It speaks about some fields of the evidence type, not all.
     some_fields: bool,
-    /// By context, where the field makes no difference: whether its conditions hold, or nothing
-    /// where they cannot be evaluated.
-    known: Vec<Option<bool>>,
+    known: Known,
+}
+
+/// Whether a policy applies, as far as that is known; nothing where it cannot be evaluated.
+#[derive(Debug)]
+enum Known {
+    /// The field makes no difference.
+    ByContext(Vec<Option<bool>>),
+    /// The context makes none.
+    ByField(Vec<Option<bool>>),
+    /// Not before it is asked.
+    Asked,
 }
 
 impl Left {
-    /// Evaluates beforehand, in these contexts, what is the same for all fields, of which this is
-    /// one.
-    pub(crate) fn settle<'a>(
-        &mut self,
-        contexts: impl Iterator<Item = Asked<'a>>,
-        field: &EntityUIDEntry,
-    ) {
-        let Self { prepared, some_fields, known } = self;
-        if !prepared.look_at_field && !*some_fields {
-            let holds =
-                |asked: Asked<'_>| holds(&asked.evaluator(field), &prepared.conditions, prepared);
-            *known = contexts.map(|asked| holds(asked).ok()).collect();
-        }
+    /// Evaluates beforehand what depends on the field alone, or on the context alone.
+    pub(crate) fn settle(&mut self, contexts: &[Asked<'_>], fields: &[&EntityUIDEntry]) {
+        let of_field = self.some_fields || self.prepared.look_at_field;
+        let (Some(asked), Some(field)) = (contexts.first(), fields.first()) else { return };
+        self.known = match (of_field, self.prepared.look_at_flags) {
+            (false, _) => {
+                let holds = |asked: &Asked<'_>| self.evaluate(&asked.evaluator(field)).ok();
+                Known::ByContext(contexts.iter().map(holds).collect())
+            }
+            (true, false) => {
+                let holds = |field: &&EntityUIDEntry| self.evaluate(&asked.evaluator(field)).ok();
+                Known::ByField(fields.iter().map(holds).collect())
+            }
+            (true, true) => return,
+        };
     }
 
-    /// Whether it applies to a field.
-    fn applies(&self, evaluator: &Evaluator<'_>, context: usize) -> Result<bool, PolicyFailure> {
-        let Self { prepared, some_fields, known } = self;
-        match known.get(context) {
+    fn evaluate(&self, evaluator: &Evaluator<'_>) -> Result<bool, PolicyFailure> {
+        let Self { prepared, some_fields, .. } = self;
+        let left = if *some_fields { &prepared.whole } else { &prepared.conditions };
+        holds(evaluator, left, prepared)
+    }
+
+    /// Whether it applies to the field of this number in the context of that one.
+    fn applies(
+        &self,
+        evaluator: &Evaluator<'_>,
+        (field, context): (usize, usize),
+    ) -> Result<bool, PolicyFailure> {
+        let known = match &self.known {
+            Known::ByContext(known) => known.get(context),
+            Known::ByField(known) => known.get(field),
+            Known::Asked => None,
+        };
+        match known {
             Some(Some(holds)) => Ok(*holds),
             // Said anew, for what went wrong.
-            _ if *some_fields => holds(evaluator, &prepared.whole, prepared),
-            _ => holds(evaluator, &prepared.conditions, prepared),
+            _ => self.evaluate(evaluator),
         }
     }
 }
@@ -200,12 +237,12 @@ impl Asked<'_> {
         }
         let left = || {
             let prepared = Arc::clone(prepared);
-            Left { prepared, some_fields: of < all, known: Vec::new() }
+            Left { prepared, some_fields: of < all, known: Known::Asked }
         };
         Ok((of > 0).then(left))
     }
 
-    /// Whether a field is permitted in the context of this number, and the ids of the policies that say so, sorted: those that
+    /// Whether a field is permitted, by the numbers of it and its context, and the ids of the policies that say so, sorted: those that
     /// forbid, or, where none does, those that permit.
     ///
     /// # Errors
@@ -213,13 +250,13 @@ impl Asked<'_> {
     pub(crate) fn decide(
         &self,
         field: &EntityUIDEntry,
-        context: usize,
+        numbers: (usize, usize),
         policies: &[Left],
     ) -> Result<(bool, Vec<String>), PolicyFailure> {
         let evaluator = self.evaluator(field);
         let (mut permits, mut forbids) = (Vec::new(), Vec::new());
         for left in policies {
-            if left.applies(&evaluator, context)? {
+            if left.applies(&evaluator, numbers)? {
                 let determining = match left.prepared.effect {
                     Effect::Permit => &mut permits,
                     Effect::Forbid => &mut forbids,

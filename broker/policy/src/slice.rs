@@ -305,14 +305,13 @@ impl Slice {
             contexts: contexts.iter().map(|context| context.as_ref().clone()).collect(),
         };
         let mut left = Vec::with_capacity(reaching.len());
-        if let (Some(context), Some((_, field))) = (slice.contexts.first(), slice.fields.first()) {
-            for policy in reaching {
-                let fields = slice.fields.iter().map(|(_, field)| field);
-                let of = slice.asked(context).left_of(&policy.prepared, fields)?;
-                left.extend(of.map(|mut of| {
-                    of.settle(slice.contexts.iter().map(|context| slice.asked(context)), field);
-                    of
-                }));
+        let asked: Vec<Asked<'_>> = slice.contexts.iter().map(|one| slice.asked(one)).collect();
+        let fields: Vec<&EntityUIDEntry> = slice.fields.iter().map(|(_, field)| field).collect();
+        for policy in reaching {
+            let Some(any) = asked.first() else { break };
+            if let Some(mut of) = any.left_of(&policy.prepared, fields.iter().copied())? {
+                of.settle(&asked, &fields);
+                left.push(of);
             }
         }
         slice.policies = left;
@@ -342,12 +341,14 @@ impl Slice {
         field: &str,
         (number, context): (usize, &ast::Context),
     ) -> Result<FieldDecision, PolicyFailure> {
-        let (_, resource) = self
+        let (place, (_, resource)) = self
             .fields
             .iter()
-            .find(|(name, _)| name == field)
+            .enumerate()
+            .find(|(_, (name, _))| name == field)
             .ok_or_else(|| PolicyFailure::new("the evidence type has no such field"))?;
-        let (permitted, policies) = self.asked(context).decide(resource, number, &self.policies)?;
+        let (permitted, policies) =
+            self.asked(context).decide(resource, (place, number), &self.policies)?;
         Ok(FieldDecision { field: field.to_owned(), permitted, policies })
     }
 }
