@@ -35,6 +35,8 @@ const UNTOLD_MAX: Duration = Duration::from_secs(1);
 
 /// Longest wait for more entries than there are, before a commit.
 const LINGER_MAX: Duration = Duration::from_millis(1);
+/// And it ends after so many turns of the scheduler that brought none.
+const LINGER_TURNS: u32 = 16;
 
 /// What the last batch tells about the next one.
 #[derive(Default)]
@@ -132,20 +134,18 @@ impl Writer {
         if work.len() >= expected {
             return;
         }
-        let moment = (self.pace.commit / 4).min(LINGER_MAX);
-        if moment < LINGER_MAX {
-            // Shorter than timers are: whoever is ready comes first, and nobody waits.
-            return tokio::task::yield_now().await;
-        }
-        // A timer, not a loop that yields: that one would ask the system for news at each turn.
-        let over = tokio::time::sleep(moment);
-        tokio::pin!(over);
-        while work.len() < expected {
-            let room = self.batch_max - work.len();
-            tokio::select! {
-                biased;
-                count = self.queue.recv_many(work, room) => if count == 0 { return },
-                () = &mut over => return,
+        let until = Instant::now() + (self.pace.commit / 4).min(LINGER_MAX);
+        // Shorter than timers are. Not until the time is over, whatever comes: at each turn the
+        // system is asked for news, and who is far away does not come so soon.
+        let mut turns_without = 0;
+        while work.len() < expected && turns_without < LINGER_TURNS && Instant::now() < until {
+            tokio::task::yield_now().await;
+            turns_without += 1;
+            while work.len() < self.batch_max
+                && let Ok(one) = self.queue.try_recv()
+            {
+                turns_without = 0;
+                work.push(one);
             }
         }
     }
