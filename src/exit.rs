@@ -72,7 +72,9 @@ impl From<ClientError> for Exit {
                 let text = format!("{text}\n  what to do: {}", reason.advice());
                 if reason.is_refusal() { Self::refused(text) } else { Self::unavailable(text) }
             }
-            ClientError::Broker(_) | ClientError::Cards(_) => Self::unavailable(error),
+            ClientError::Broker(_) | ClientError::Late | ClientError::Cards(_) => {
+                Self::unavailable(error)
+            }
             ClientError::File(_)
             | ClientError::Dial(_)
             | ClientError::OtherKey

@@ -1,19 +1,15 @@
 // SPDX-License-Identifier: EUPL-1.2
 //! What an authority links: resolve, sign, seal, send, verify, open, report, in one call each.
 
+mod brokers;
 mod error;
 mod prepare;
 mod receive;
 
-use std::{path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use einmal_peer::{
-    Cards, Clock, HandIn, Seen, Tls, TrustStore,
-    dial::{self, MESSAGE_MAX, Target},
-    hand_in::HandedIn,
-    trust,
-};
-use einmal_policy::{Root, Trust};
+use einmal_peer::{Cards, Clock, HandIn, Seen, Tls, TrustStore, hand_in::HandedIn, trust};
+use einmal_policy::{Root, Trust, documents::Offer};
 use einmal_protocol::{
     RequestId,
     envelope::payload_type,
@@ -27,10 +23,7 @@ use einmal_protocol::{
     seal::{Aad, SealKind},
     time::day_of,
     wire::{
-        evidence::v1::{
-            ExplainRequest, ExplainResponse, ReportUseRequest, RequestEvidenceRequest,
-            evidence_service_client::EvidenceServiceClient,
-        },
+        evidence::v1::{ExplainRequest, ExplainResponse, ReportUseRequest, RequestEvidenceRequest},
         v1::{Envelope, Initiation, Use, UseBody, UseRecord, UseReport, body},
     },
 };
@@ -38,13 +31,14 @@ use prost::Message;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic::transport::Channel;
 
+use brokers::{Brokers, Patience};
 pub use error::ClientError;
 pub use prepare::Prepared;
 pub use receive::Received;
 
 /// What a client needs.
 pub struct ClientSetup {
-    /// "https://host:port".
+    /// The broker to ask first, "https://host:port"; others come from the directory.
     pub broker: String,
     /// Own certificate and whom to believe.
     pub tls: Tls,
@@ -90,7 +84,7 @@ pub struct Client {
     hand_in: HandIn,
     /// Ends what hands in once a day, and what asks for newer trust.
     _tasks: DropGuard,
-    channel: Channel,
+    brokers: Arc<Brokers>,
 }
 
 impl std::fmt::Debug for Client {
@@ -107,12 +101,16 @@ impl Client {
     /// in the directory with this key.
     pub async fn connect(setup: ClientSetup) -> Result<Self, ClientError> {
         let trust_domain = Root::pinned(&setup.root)?.document().trust_domain.clone();
-        let target = Target::broker(&setup.broker, &trust_domain);
-        let channel = dial::channel(&target, Arc::clone(&setup.tls.client))?;
-        let documents = trust::fetch(channel.clone()).await?;
+        let (brokers, channel) = Brokers::new(&setup.broker, &trust_domain, setup.tls.clone())?;
         let now_ms = setup.clock.now_ms();
         let state = setup.state.join("trust.json");
-        let trust = Arc::new(TrustStore::open(setup.root, documents, &state, now_ms)?);
+        let trust = match trust::fetch(channel).await {
+            Ok(documents) => TrustStore::open(setup.root, documents, &state, now_ms)?,
+            // What was accepted before names other brokers.
+            Err(status) => TrustStore::open(setup.root, Offer::default(), &state, now_ms)
+                .map_err(|_| ClientError::from(status))?,
+        };
+        let (trust, brokers) = (Arc::new(trust), Arc::new(brokers));
         let directory = Arc::clone(&trust.current().directory);
         let entry = directory.authority(&setup.authority).ok_or_else(|| ClientError::Unknown {
             what: "authority",
@@ -123,11 +121,11 @@ impl Client {
         }
         let seen = Arc::new(Seen::open(&setup.state.join("seen.json"), &directory)?);
         let cards = Cards::open(&setup.state.join("cards"), &directory, now_ms)?;
-        let hand_in = HandIn::new(Arc::clone(&setup.tls.client), &target.trust_domain);
+        let hand_in = HandIn::new(Arc::clone(&setup.tls.client), &trust_domain);
         let stop = CancellationToken::new();
         let daily = hand_in.clone().daily(Arc::clone(&seen), Arc::clone(&trust), stop.clone());
         tokio::spawn(daily);
-        let polled = (Arc::clone(&trust), channel.clone(), setup.clock.clone());
+        let polled = (Arc::clone(&trust), Arc::clone(&brokers), setup.clock.clone());
         tokio::spawn(stop.clone().run_until_cancelled_owned(poll(polled)));
         Ok(Self {
             clock: setup.clock,
@@ -138,8 +136,13 @@ impl Client {
             seen,
             hand_in,
             _tasks: stop.drop_guard(),
-            channel,
+            brokers,
         })
+    }
+
+    /// Id of the authority in the directory.
+    pub fn authority(&self) -> &str {
+        &self.authority
     }
 
     /// The trust that this client holds.
@@ -152,7 +155,7 @@ impl Client {
     /// # Errors
     /// Where the broker does not answer, or they are not accepted.
     pub async fn renew_trust(&self) -> Result<(), ClientError> {
-        let offer = trust::fetch(self.channel.clone()).await?;
+        let offer = trust::fetch(self.channel()?).await?;
         self.trust.renew(offer, self.clock.now_ms()).await?;
         Ok(())
     }
@@ -171,10 +174,15 @@ impl Client {
         if prepared.trust.is_of(rules, directory) {
             return of_then();
         }
-        if let Err(status) = self.trust.poll(self.channel.clone(), self.clock.now_ms()).await {
-            tracing::warn!(message = status.message(), "the broker does not hand out its trust");
+        for (_, channel) in self.brokers.channels(self.trust().directory.document(), None) {
+            if let Err(status) = self.trust.poll(channel, self.clock.now_ms()).await {
+                tracing::warn!(message = status.message(), "a broker does not hand out its trust");
+            }
+            if let Some(trust) = find() {
+                return trust;
+            }
         }
-        find().unwrap_or_else(of_then)
+        of_then()
     }
 
     /// Signs and seals some questions under one signature. Nothing is sent yet.
@@ -186,11 +194,33 @@ impl Client {
     }
 
     /// Sends one prepared question, verifies the answer and opens it. May be called again with
-    /// the same question: the broker gives the same answer, within some minutes.
+    /// the same question: the broker gives the same answer, within some minutes. A broker that
+    /// drains, is busy or away is left for the next of the directory, which gets the same bytes.
     ///
     /// # Errors
     /// A refusal or fault with its stable reason, or what in the answer does not hold.
     pub async fn send(&self, prepared: &Prepared) -> Result<Received, ClientError> {
+        self.send_with(prepared, Patience::Once).await
+    }
+
+    /// As `send`, but goes on trying until `time` is over, waiting as long as brokers ask to.
+    ///
+    /// # Errors
+    /// As `send`; `Late` where no broker answered in time.
+    pub async fn send_within(
+        &self,
+        prepared: &Prepared,
+        time: Duration,
+    ) -> Result<Received, ClientError> {
+        let ends = tokio::time::Instant::now() + time;
+        self.send_with(prepared, Patience::Until(ends)).await
+    }
+
+    async fn send_with(
+        &self,
+        prepared: &Prepared,
+        patience: Patience,
+    ) -> Result<Received, ClientError> {
         self.seen.check(&prepared.ledger)?;
         // What this client had seen when it asked: the proof must start there.
         let seen = self.seen.last(&prepared.ledger);
@@ -199,7 +229,14 @@ impl Client {
             sealed_person: prepared.sealed_person.clone(),
             seen_size: seen.as_ref().map_or(0, Checkpoint::size),
         };
-        let answer = self.evidence().request_evidence(request).await?.into_inner();
+        let directory = self.trust().directory.clone();
+        let answer = self
+            .brokers
+            .ask(directory.document(), &prepared.ledger, patience, |mut broker| {
+                let request = request.clone();
+                async move { broker.request_evidence(request).await }
+            })
+            .await?;
         let note = answer.receipt.as_ref().map(|receipt| receipt.checkpoint.clone());
         let trust = self.trust_of(prepared, &answer.permit).await;
         let received = receive::receive(prepared, &trust, answer, seen.as_ref())
@@ -229,10 +266,7 @@ impl Client {
             .directory
             .ledger(&received.ledger)
             .ok_or_else(|| ClientError::Unknown { what: "ledger", id: received.ledger.clone() })?;
-        let keeper = self
-            .cards
-            .key_or_fetch(&ledger.entry.keeper, &trust.directory, &self.channel, now_ms)
-            .await?;
+        let keeper = self.sealing_key(&ledger.entry.keeper, &trust).await?;
         let record = UseRecord { request_digest: received.request.to_vec(), r#use: used.into() };
         let sealed = record::seal(
             &record,
@@ -258,7 +292,14 @@ impl Client {
             report: envelope.clone(),
             seen_size: seen.as_ref().map_or(0, Checkpoint::size),
         };
-        let answer = self.evidence().report_use(request).await?.into_inner();
+        let (document, ledger_id) = (trust.directory.document(), received.ledger.as_str());
+        let answer = self
+            .brokers
+            .ask(document, ledger_id, Patience::Once, |mut broker| {
+                let request = request.clone();
+                async move { broker.report_use(request).await }
+            })
+            .await?;
         let receipt = answer.receipt.ok_or(ClientError::Misbehaved("no receipt"))?;
         let body = body_bytes(body::Kind::Use(UseBody { report: envelope }));
         let proven = [day_of(now_ms), day_of(now_ms) + 1]
@@ -288,7 +329,14 @@ impl Client {
             initiation: ask.initiation.into(),
             idnr_used: ask.person.query.uses_idnr(),
         };
-        Ok(self.evidence().explain(request).await?.into_inner())
+        let ledger = prepare::open_ledger(&trust)?;
+        let document = trust.directory.document();
+        self.brokers
+            .ask(document, &ledger.entry.origin, Patience::Once, |mut broker| {
+                let request = request.clone();
+                async move { broker.explain(request).await }
+            })
+            .await
     }
 
     /// Keeps the last checkpoints, so that after a restart they are still what new ones must
@@ -318,8 +366,10 @@ impl Client {
         }
     }
 
-    fn evidence(&self) -> EvidenceServiceClient<Channel> {
-        EvidenceServiceClient::new(self.channel.clone()).max_decoding_message_size(MESSAGE_MAX)
+    /// The broker that is best at the moment.
+    fn channel(&self) -> Result<Channel, ClientError> {
+        let channels = self.brokers.channels(self.trust().directory.document(), None);
+        channels.into_iter().next().map(|(_, channel)| channel).ok_or(ClientError::Late)
     }
 
     async fn sealing_key(
@@ -328,17 +378,30 @@ impl Client {
         trust: &Trust,
     ) -> Result<einmal_protocol::seal::SealingPublicKey, ClientError> {
         let now_ms = self.clock.now_ms();
-        let key = self.cards.key_or_fetch(participant, &trust.directory, &self.channel, now_ms);
-        Ok(key.await?)
+        let mut last = ClientError::Late;
+        for (_, channel) in self.brokers.channels(trust.directory.document(), None) {
+            let key = self.cards.key_or_fetch(participant, &trust.directory, &channel, now_ms);
+            match key.await {
+                Ok(key) => return Ok(key),
+                Err(error) => last = error.into(),
+            }
+        }
+        Err(last)
     }
 }
 
 /// Takes newer rules, directory and deny list while the client lasts.
-async fn poll((trust, channel, clock): (Arc<TrustStore>, Channel, Clock)) {
+async fn poll((trust, brokers, clock): (Arc<TrustStore>, Arc<Brokers>, Clock)) {
     loop {
         tokio::time::sleep(trust::POLL).await;
-        if let Err(status) = trust.poll(channel.clone(), clock.now_ms()).await {
-            tracing::debug!(message = status.message(), "the broker does not hand out its trust");
+        for (_, channel) in brokers.channels(trust.current().directory.document(), None) {
+            match trust.poll(channel, clock.now_ms()).await {
+                Ok(_) => break,
+                Err(status) => {
+                    let message = status.message();
+                    tracing::debug!(message, "a broker does not hand out its trust");
+                }
+            }
         }
     }
 }

@@ -5,7 +5,10 @@
 use std::{
     net::SocketAddr,
     path::PathBuf,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use einmal::demo::plan::{Plan, TRUST_DOMAIN};
@@ -35,6 +38,11 @@ pub(crate) struct Double {
 struct Script {
     answer: Mutex<Option<RequestEvidenceResponse>>,
     use_receipt: Mutex<Option<Receipt>>,
+    fails: Mutex<Option<Status>>,
+    /// Says nothing at all.
+    hangs: AtomicBool,
+    /// The questions that came, as they came.
+    asked: Mutex<Vec<RequestEvidenceRequest>>,
 }
 
 impl Double {
@@ -76,6 +84,21 @@ impl Double {
         *self.script.answer.lock().unwrap() = Some(answer);
     }
 
+    /// What the next questions fail with.
+    pub(crate) fn fail(&self, status: Option<Status>) {
+        *self.script.fails.lock().unwrap() = status;
+    }
+
+    /// Whether the next questions get no answer at all.
+    pub(crate) fn hang(&self, hangs: bool) {
+        self.script.hangs.store(hangs, Ordering::Relaxed);
+    }
+
+    /// The questions that came since last asked.
+    pub(crate) fn asked(&self) -> Vec<RequestEvidenceRequest> {
+        std::mem::take(&mut *self.script.asked.lock().unwrap())
+    }
+
     /// What the next reports of use are answered with.
     pub(crate) fn use_receipt(&self, receipt: Option<Receipt>) {
         *self.script.use_receipt.lock().unwrap() = receipt;
@@ -86,8 +109,15 @@ impl Double {
 impl EvidenceService for Script {
     async fn request_evidence(
         &self,
-        _: Request<RequestEvidenceRequest>,
+        request: Request<RequestEvidenceRequest>,
     ) -> Result<Response<RequestEvidenceResponse>, Status> {
+        self.asked.lock().unwrap().push(request.into_inner());
+        if self.hangs.load(Ordering::Relaxed) {
+            std::future::pending::<()>().await;
+        }
+        if let Some(status) = self.fails.lock().unwrap().clone() {
+            return Err(status);
+        }
         let answer = self.answer.lock().unwrap().clone();
         answer.map(Response::new).ok_or_else(|| Status::unavailable("no script"))
     }

@@ -55,7 +55,7 @@ struct Stage {
     elsewhere: RequestEvidenceResponse,
 }
 
-async fn connect(world: &World, double: &Double) -> Client {
+pub(super) async fn connect(world: &World, double: &Double) -> Client {
     let folder = world.folder.path();
     let setup = ClientSetup {
         broker: format!("https://{}", double.address),
