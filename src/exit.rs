@@ -35,6 +35,12 @@ impl Exit {
         Self { code: 77, message: error.to_string() }
     }
 
+    /// Says whom it is about.
+    #[must_use]
+    pub fn about(self, what: &str) -> Self {
+        Self { message: format!("{what}: {}", self.message), ..self }
+    }
+
     /// The exit code.
     pub fn code(&self) -> ExitCode {
         ExitCode::from(self.code)

@@ -18,6 +18,7 @@ mod browser;
 mod citizen;
 mod client_attacks;
 mod connections;
+mod connector;
 mod crash;
 mod deny;
 mod doctor;

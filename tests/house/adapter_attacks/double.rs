@@ -20,11 +20,12 @@ use einmal_protocol::wire::{
     evidence::v1::{
         ExplainRequest, ExplainResponse, ReportUseRequest, ReportUseResponse,
         RequestEvidenceRequest, RequestEvidenceResponse,
+        evidence_service_client::EvidenceServiceClient,
         evidence_service_server::{EvidenceService, EvidenceServiceServer},
     },
     v1::{Envelope, Receipt},
 };
-use tonic::{Request, Response, Status, service::Routes};
+use tonic::{Request, Response, Status, service::Routes, transport::Channel};
 
 /// A broker that does what it is told.
 pub(crate) struct Double {
@@ -33,12 +34,19 @@ pub(crate) struct Double {
     script: Arc<Script>,
 }
 
+/// The way to the true broker, and what becomes of its answer.
+type Relay = (EvidenceServiceClient<Channel>, Tamper);
+/// Changes an answer.
+pub(crate) type Tamper = fn(&mut RequestEvidenceResponse, &RequestEvidenceResponse);
+
 /// What authorities are told.
 #[derive(Default)]
 struct Script {
     answer: Mutex<Option<RequestEvidenceResponse>>,
     use_receipt: Mutex<Option<Receipt>>,
     fails: Mutex<Option<Status>>,
+    /// Asks the true broker and changes its answer.
+    relay: Mutex<Option<Relay>>,
     /// Says nothing at all.
     hangs: AtomicBool,
     /// The questions that came, as they came.
@@ -84,6 +92,12 @@ impl Double {
         *self.script.answer.lock().unwrap() = Some(answer);
     }
 
+    /// From now on asks the true broker. What it answers first is given on as it is, and handed to
+    /// `tamper` with each later answer.
+    pub(crate) fn relay(&self, broker: EvidenceServiceClient<Channel>, tamper: Tamper) {
+        *self.script.relay.lock().unwrap() = Some((broker, tamper));
+    }
+
     /// What the next questions fail with.
     pub(crate) fn fail(&self, status: Option<Status>) {
         *self.script.fails.lock().unwrap() = status;
@@ -111,12 +125,21 @@ impl EvidenceService for Script {
         &self,
         request: Request<RequestEvidenceRequest>,
     ) -> Result<Response<RequestEvidenceResponse>, Status> {
-        self.asked.lock().unwrap().push(request.into_inner());
+        let request = request.into_inner();
+        self.asked.lock().unwrap().push(request.clone());
         if self.hangs.load(Ordering::Relaxed) {
             std::future::pending::<()>().await;
         }
         if let Some(status) = self.fails.lock().unwrap().clone() {
             return Err(status);
+        }
+        let relay = self.relay.lock().unwrap().clone();
+        if let Some((mut broker, tamper)) = relay {
+            let mut answer = broker.request_evidence(request).await?.into_inner();
+            let mut earlier = self.answer.lock().unwrap();
+            let first = answer.clone();
+            tamper(&mut answer, earlier.get_or_insert(first));
+            return Ok(Response::new(answer));
         }
         let answer = self.answer.lock().unwrap().clone();
         answer.map(Response::new).ok_or_else(|| Status::unavailable("no script"))
