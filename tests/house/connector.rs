@@ -2,7 +2,11 @@
 //! The connector: curl gets an evidence in one line; seventeen come with one call; a hostile
 //! application gets nothing, a hostile broker is found out, each with an error that names the hop.
 
-use std::time::{Duration, Instant};
+use std::{
+    io::Write,
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
 
 use einmal::demo::{
     connector::DemoConnector,
@@ -74,18 +78,22 @@ fn with(mut question: Value, key: &str, value: impl Into<Value>) -> Value {
     question
 }
 
+/// The line that the demo prints, in a shell.
+fn curl_gets_one(world: &World, connector: &DemoConnector) {
+    let line = connector.curl(&world.house);
+    let curl = Command::new("sh").args(["-c", &line]).output().unwrap();
+    let answer: Value = serde_json::from_slice(&curl.stdout).unwrap();
+    assert_eq!(answer["outcome"], "found", "{answer}");
+    assert_eq!(answer["reported"], true);
+    assert!(answer["fields"]["street"].is_string() && answer["answered_at_ms"].is_u64());
+    assert!(answer["receipt"]["checkpoint"].as_str().unwrap().contains("einmal"));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn curl_gets_an_evidence_in_one_line_and_seventeen_come_with_one_call() {
     let world = World::start().await;
     let connector = DemoConnector::start(&world.house).await.unwrap_or_else(|e| panic!("{e}"));
-    let line = connector.curl(&world.house);
-    let curl = std::process::Command::new("sh").args(["-c", &line]).output().unwrap();
-    let answer: Value = serde_json::from_slice(&curl.stdout).unwrap();
-    assert_eq!(answer["outcome"], "found", "{answer}");
-    assert_eq!(answer["reported"], true);
-    assert!(answer["fields"]["street"].is_string());
-    assert!(answer["receipt"]["checkpoint"].as_str().unwrap().contains("einmal"));
-
+    curl_gets_one(&world, &connector);
     let wanted = questions(&world.house.plan.town);
     let wanted: Vec<Value> = wanted
         .iter()
@@ -139,6 +147,7 @@ async fn curl_gets_an_evidence_in_one_line_and_seventeen_come_with_one_call() {
     let types = catalogue["evidence_types"].as_array().unwrap();
     let residence = types.iter().find(|kind| kind["evidence_type"] == TYPE).unwrap();
     assert_eq!(residence["registers"][0], "meldebehoerde-bremen", "{catalogue}");
+    examples_run(&connector, &question(&world)).await;
     let (_, yes) = call(&connector, token, "/v1/explain", &question(&world)).await;
     assert_eq!(yes["permitted"], true, "{yes}");
     let no = with(question(&world), "fields", json!(["place", "religion"]));
@@ -208,6 +217,33 @@ async fn are_refused(connector: &DemoConnector, asked: &Value) {
         let text = problem.to_string();
         let idnr = asked["person"]["idnr"].as_str().unwrap();
         assert!(!text.contains("Geheim") && !text.contains(idnr), "{name}: {text}");
+    }
+}
+
+/// The examples of docs/examples, as they are, where the language is installed.
+async fn examples_run(connector: &DemoConnector, question: &Value) {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/examples");
+    for (language, file) in [("python3", "evidence.py"), ("node", "evidence.mjs")] {
+        let (url, token) = (connector.url.clone(), connector.token.clone());
+        let (path, question) = (format!("{folder}/{file}"), question.to_string());
+        let run = move || {
+            let mut child = Command::new(language)
+                .arg(path)
+                .envs([("EINMAL_URL", url), ("EINMAL_TOKEN", token)])
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .spawn()
+                .ok()?;
+            child.stdin.take()?.write_all(question.as_bytes()).ok()?;
+            Some(child.wait_with_output().unwrap())
+        };
+        let Some(output) = tokio::task::spawn_blocking(run).await.unwrap() else {
+            eprintln!("{language} is not installed: {file} is not run");
+            continue;
+        };
+        let told: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+        assert_eq!(told["outcome"], "found", "{file}: {output:?}");
+        assert!(told["logged_at"].is_u64(), "{file}: {told}");
     }
 }
 

@@ -167,6 +167,8 @@ pub(crate) struct Answer {
     evidence_type: String,
     outcome: &'static str,
     register: String,
+    /// By the register's clock: milliseconds since 1970, UTC.
+    answered_at_ms: u64,
     fields: BTreeMap<String, Value>,
     policies: BTreeMap<String, Vec<String>>,
     receipt: ReceiptForm,
@@ -203,6 +205,7 @@ impl Answer {
                 Outcome::NothingFound | Outcome::Unspecified => "nothing_found",
             },
             register: received.register.clone(),
+            answered_at_ms: received.answered_at_ms,
             fields: std::mem::take(&mut received.values),
             policies: std::mem::take(&mut received.policies),
             receipt,
