@@ -112,7 +112,7 @@ impl Desk {
             running.spawn(async move {
                 let asked = tokio::time::timeout_at(ends, send(&client, prepared, ask, ends)).await;
                 let received = asked.unwrap_or(Err(ClientError::Late));
-                (number, reported(&client, received, used).await)
+                (number, reported(&client, received, used, ends).await)
             });
         }
         let mut answers: Vec<_> = wanted.iter().map(|_| None).collect();
@@ -160,7 +160,10 @@ impl Desk {
             found.ok_or_else(Problem::unknown_answer)?
         };
         let client = self.client(of, Some(&authority))?;
-        match client.report_use(&received, used.of(received.outcome)).await {
+        let limit = Duration::from_millis(self.limits.deadline_ms);
+        let reporting = client.report_use(&received, used.of(received.outcome));
+        let reported = tokio::time::timeout(limit, reporting).await;
+        match reported.unwrap_or(Err(ClientError::Late)) {
             Ok(proven) => {
                 let ledger = proven.checkpoint().origin();
                 let size = proven.checkpoint().size();
@@ -292,11 +295,13 @@ async fn reported(
     client: &Client,
     received: Result<Received, ClientError>,
     used: Option<UseForm>,
+    ends: Instant,
 ) -> Result<(Received, bool), ClientError> {
     let received = received?;
     let Some(used) = used else { return Ok((received, false)) };
-    let reported = client.report_use(&received, used.of(received.outcome)).await;
-    let reported = reported.inspect_err(|error| {
+    let reporting = client.report_use(&received, used.of(received.outcome));
+    let reported = tokio::time::timeout_at(ends, reporting).await;
+    let reported = reported.unwrap_or(Err(ClientError::Late)).inspect_err(|error| {
         tracing::warn!(request = %received.id, %error, "its use could not be reported");
     });
     Ok((received, reported.is_ok()))
