@@ -35,6 +35,12 @@ impl Exit {
         Self { code: 77, message: error.to_string() }
     }
 
+    /// Says whom it is about.
+    #[must_use]
+    pub fn about(self, what: &str) -> Self {
+        Self { message: format!("{what}: {}", self.message), ..self }
+    }
+
     /// The exit code.
     pub fn code(&self) -> ExitCode {
         ExitCode::from(self.code)
@@ -72,7 +78,9 @@ impl From<ClientError> for Exit {
                 let text = format!("{text}\n  what to do: {}", reason.advice());
                 if reason.is_refusal() { Self::refused(text) } else { Self::unavailable(text) }
             }
-            ClientError::Broker(_) | ClientError::Cards(_) => Self::unavailable(error),
+            ClientError::Broker(_) | ClientError::Late | ClientError::Cards(_) => {
+                Self::unavailable(error)
+            }
             ClientError::File(_)
             | ClientError::Dial(_)
             | ClientError::OtherKey

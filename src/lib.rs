@@ -6,6 +6,7 @@ pub mod bench;
 pub mod broker;
 pub mod cockpit;
 pub mod config;
+pub mod connector;
 pub mod demo;
 pub mod deny;
 pub mod doctor;
@@ -51,6 +52,7 @@ enum What {
     Adapter(adapter::Args),
     Cockpit(cockpit::Args),
     Request(request::Args),
+    Connector(connector::Args),
     Root(documents::RootArgs),
     Rules(rules::Args),
     Directory(documents::DirectoryArgs),
@@ -76,6 +78,7 @@ pub fn run(command: Command) -> Result<(), Exit> {
         What::Adapter(args) => block_on(adapter::run(args)),
         What::Cockpit(args) => block_on(cockpit::run(args)),
         What::Request(args) => block_on(request::run(args)),
+        What::Connector(args) => block_on(connector::run(args)),
         What::Root(args) => block_on(documents::run_root(args)),
         What::Rules(args) => block_on(rules::run(args)),
         What::Directory(args) => block_on(documents::run_directory(args)),

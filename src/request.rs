@@ -4,7 +4,6 @@
 use std::{
     io::{Read, Write},
     path::{Path, PathBuf},
-    time::Duration,
 };
 
 use einmal_client::{Ask, Client, ClientSetup, Received};
@@ -67,12 +66,6 @@ pub struct Args {
 pub struct ClientConfig {
     /// A broker: "https://host:port".
     pub(crate) broker: String,
-    /// More of them, for a start while that one is away. The directory names all others.
-    #[serde(default)]
-    other_brokers: Vec<String>,
-    /// How long a question is tried again where no broker answers or has room, in milliseconds.
-    #[serde(default)]
-    patience_ms: u32,
     /// Own certificate and whom to believe.
     pub(crate) tls: TlsFiles,
     /// The pinned root.
@@ -121,8 +114,6 @@ pub async fn connect(path: &Path, clock: Clock) -> Result<Client, Exit> {
     let client = read(path)?;
     let setup = ClientSetup {
         broker: client.broker,
-        other_brokers: client.other_brokers,
-        patience: Duration::from_millis(client.patience_ms.into()),
         tls: Tls::load(&client.tls)?,
         root: files::envelope(&client.root)?,
         state: client.state,

@@ -2,6 +2,7 @@
 //! `einmal demo`: a whole world on this machine, and its main job run for real.
 
 pub mod application;
+pub mod connector;
 pub mod house;
 pub mod library;
 pub mod people;
@@ -13,7 +14,7 @@ use std::{path::PathBuf, sync::Arc, time::Instant};
 
 use einmal_protocol::wire::v1::Outcome;
 
-use self::{house::House, plan::Plan, table::Table};
+use self::{connector::DemoConnector, house::House, plan::Plan, table::Table};
 use crate::{
     Exit,
     logging::{self, LogForm},
@@ -96,9 +97,12 @@ async fn live(args: &Args, folder: &std::path::Path) -> Result<(), Exit> {
          proven offline, in {elapsed_ms} ms"
     );
     if !args.once {
+        let connector = DemoConnector::start(&house).await?;
         tell(&house.plan, &house);
+        eprintln!("\nAs an authority's application, in one line:\n{}", connector.curl(&house));
         told_to_stop().await?;
         eprintln!("\neinmal: stopping");
+        connector.running.stop().await;
     }
     house.stop().await;
     if args.json {

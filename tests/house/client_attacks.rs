@@ -3,4 +3,5 @@
 //! one part each (SIGNED-ALL-THE-WAY). And hostile callers against the real broker.
 
 mod answers;
+mod failover;
 mod strangers;

@@ -48,6 +48,7 @@ fn imports_run_one_way() {
         ("broker/ledger", base.to_vec()),
         ("broker/witness", vec!["einmal-protocol", "einmal-peer"]),
         ("broker/client", vec!["einmal-protocol", "einmal-policy", "einmal-peer"]),
+        ("broker/connector", vec!["einmal-protocol", "einmal-peer", "einmal-client"]),
         ("adapters/kit", vec!["einmal-protocol", "einmal-policy", "einmal-peer"]),
         (
             "broker/server",
@@ -129,6 +130,7 @@ fn sample_configurations_decode() {
         toml::from_str::<einmal_cockpit::serve::PagesConfig>(&more).unwrap_err();
     }
     toml::from_str::<einmal::request::ClientConfig>(&sample("client.toml")).unwrap();
+    toml::from_str::<einmal_connector::ConnectorConfig>(&sample("connector.toml")).unwrap();
     let witness = toml::from_str::<einmal_witness::WitnessConfig>(&sample("witness.toml")).unwrap();
     einmal_protocol::note::LedgerKey::parse(&witness.logs[0].vkey).unwrap();
     einmal_adapters::SourcesConfig::parse(&sample("register-example.toml")).unwrap();

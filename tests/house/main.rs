@@ -19,6 +19,7 @@ mod browser;
 mod citizen;
 mod client_attacks;
 mod connections;
+mod connector;
 mod crash;
 mod deny;
 mod doctor;

@@ -1,225 +1,213 @@
 // SPDX-License-Identifier: EUPL-1.2
-//! The brokers of one ledger: the identical bytes go to another where one is away, drains or has no
-//! room. That is safe, because a request id is logged once, whichever broker it comes to (ONCE).
+//! The brokers of the directory that write one ledger: which of them is asked, and which next. All
+//! of them get the identical bytes; that an id is logged once (ONCE) makes that safe.
 
 use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use einmal_peer::{
-    dial::{self, DialError, Target},
-    random,
+    Tls,
+    dial::{self, MESSAGE_MAX, Target},
 };
-use einmal_policy::Directory;
-use einmal_protocol::{Reason, reason::DOMAIN};
-use rustls::ClientConfig;
-use tokio::time::{Instant, sleep, timeout};
-use tonic::{Code, Status, transport::Channel};
+use einmal_policy::directory::DirectoryDocument;
+use einmal_protocol::{Reason, wire::evidence::v1::evidence_service_client::EvidenceServiceClient};
+use tokio::time::Instant;
+use tonic::{Code, Response, Status, transport::Channel};
 use tonic_types::StatusExt;
 
-/// One that failed is tried after all others for this time.
-const REST: Duration = Duration::from_secs(30);
-/// A broker that takes a question and then says nothing is given up; it ends exchanges itself long
-/// before.
-const SILENCE: Duration = Duration::from_secs(120);
-/// Between two rounds through all brokers: longer and longer, unless they say how long.
-const PAUSE_MIN: Duration = Duration::from_millis(200);
-const PAUSE_MAX: Duration = Duration::from_secs(5);
-/// A directory may name more; a question does not go to all of them.
-const TRIED_MAX: usize = 8;
+use crate::ClientError;
 
-/// Connections to brokers, made when first needed.
-pub(crate) struct Brokers {
-    /// Those of the configuration, the nearest first.
-    named: Vec<String>,
-    trust_domain: String,
-    tls: Arc<ClientConfig>,
-    held: Mutex<HashMap<String, Held>>,
-}
+/// A broker that is gone or stops is asked last for this long.
+const REST: Duration = Duration::from_secs(10);
+/// A broker that says nothing of when to come again.
+const SHORT_REST: Duration = Duration::from_millis(250);
+/// No broker may send a client away for longer than this.
+const REST_MAX: Duration = Duration::from_secs(30);
 
-struct Held {
-    channel: Channel,
-    rests_until: Option<Instant>,
-}
-
-/// Where a question can go.
+/// One broker and how it is.
 #[derive(Clone)]
 struct Way {
     address: String,
     channel: Channel,
+    /// Before this moment others are asked first.
+    rests_until: Option<Instant>,
+}
+
+/// All brokers that this client dialled so far, the configured one first.
+pub(crate) struct Brokers {
+    tls: Tls,
+    trust_domain: String,
+    configured: String,
+    ways: Mutex<Vec<Way>>,
+}
+
+/// How often a question may be sent.
+#[derive(Clone, Copy)]
+pub(crate) enum Patience {
+    /// Once to each broker, healthy ones first.
+    Once,
+    /// Until then, waiting as long as brokers ask to.
+    Until(Instant),
+}
+
+/// What follows from a broker's error.
+enum Course {
+    /// It is the answer, whoever is asked.
+    Ends,
+    /// It is about this broker, now: after that time it may be asked again.
+    Elsewhere(Duration),
 }
 
 impl Brokers {
-    /// Brokers of these addresses, "https://host:port", and those that a directory will name.
-    ///
-    /// # Errors
-    /// Where one is no address.
     pub(crate) fn new(
-        named: Vec<String>,
+        address: &str,
         trust_domain: &str,
-        tls: Arc<ClientConfig>,
-    ) -> Result<Self, DialError> {
-        let trust_domain = trust_domain.to_owned();
-        let brokers = Self { named, trust_domain, tls, held: Mutex::default() };
-        brokers.named.iter().try_for_each(|address| brokers.way(address).map(drop))?;
-        Ok(brokers)
+        tls: Tls,
+    ) -> Result<(Self, Channel), ClientError> {
+        let target = Target::broker(address, trust_domain);
+        let channel = dial::channel(&target, Arc::clone(&tls.client))?;
+        let first =
+            Way { address: address.to_owned(), channel: channel.clone(), rests_until: None };
+        let (configured, trust_domain) = (address.to_owned(), trust_domain.to_owned());
+        let brokers = Self { tls, trust_domain, configured, ways: Mutex::new(vec![first]) };
+        Ok((brokers, channel))
     }
 
-    /// Those of the configuration.
-    pub(crate) fn named(&self) -> Vec<String> {
-        self.named.clone()
-    }
-
-    /// Those of the configuration, then those that the directory names for a ledger.
-    pub(crate) fn of(&self, directory: &Directory, ledger: &str) -> Vec<String> {
-        let brokers = directory.document().brokers.iter().filter(|broker| broker.ledger == ledger);
-        let mut addresses = self.named();
-        for broker in brokers {
-            if !addresses.contains(&broker.address) {
-                addresses.push(broker.address.clone());
-            }
-        }
-        addresses
-    }
-
-    /// A connection to the first of them that did not fail lately.
-    pub(crate) fn first(&self, addresses: &[String]) -> Result<Channel, Status> {
-        let way = self.ways(addresses).into_iter().next();
-        way.map(|way| way.channel).ok_or_else(none)
-    }
-
-    /// Asks these brokers, one after the other, until one answers, says something that
-    /// another would say too, or `patience` is over; each of them once at least.
-    ///
-    /// # Errors
-    /// What the last of them said.
-    pub(crate) async fn ask<T, F: Future<Output = Result<T, Status>>>(
+    /// The brokers of a ledger, those that do not rest first. The configured one is always among
+    /// them: which ledger it writes it says itself.
+    pub(crate) fn channels(
         &self,
-        addresses: Vec<String>,
-        patience: Duration,
-        ask: impl Fn(Channel) -> F,
-    ) -> Result<T, Status> {
-        let until = Instant::now() + patience;
-        let mut pause = PAUSE_MIN;
+        directory: &DirectoryDocument,
+        ledger: Option<&str>,
+    ) -> Vec<(String, Channel)> {
+        self.of(directory, ledger).into_iter().map(|way| (way.address, way.channel)).collect()
+    }
+
+    fn of(&self, directory: &DirectoryDocument, ledger: Option<&str>) -> Vec<Way> {
+        let mut ways = self.ways.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_of = |way: &Way| {
+            way.address == self.configured
+                || directory.brokers.iter().any(|broker| {
+                    broker.address == way.address && ledger.is_none_or(|l| l == broker.ledger)
+                })
+        };
+        for broker in &directory.brokers {
+            if ways.iter().any(|way| way.address == broker.address) {
+                continue;
+            }
+            let mut target = Target::broker(&broker.address, &self.trust_domain);
+            target.id = Some(broker.id.clone());
+            match dial::channel(&target, Arc::clone(&self.tls.client)) {
+                Ok(channel) => {
+                    ways.push(Way { address: broker.address.clone(), channel, rests_until: None })
+                }
+                Err(error) => tracing::warn!(broker = broker.id, %error, "cannot be dialled"),
+            }
+        }
+        // Those that left the directory are dialled no more.
+        ways.retain(|way| {
+            way.address == self.configured
+                || directory.brokers.iter().any(|broker| broker.address == way.address)
+        });
+        let mut found: Vec<Way> = ways.iter().filter(|way| is_of(way)).cloned().collect();
+        let now = Instant::now();
+        // Stable, so the configured one stays first among the healthy.
+        found.sort_by_key(|way| way.rests_until.filter(|until| *until > now));
+        found
+    }
+
+    fn rests(&self, address: &str, until: Option<Instant>) {
+        let mut ways = self.ways.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(way) = ways.iter_mut().find(|way| way.address == address) {
+            way.rests_until = until;
+        }
+    }
+
+    /// Asks one broker after the other until one answers for all of them.
+    pub(crate) async fn ask<T, F>(
+        &self,
+        directory: &DirectoryDocument,
+        ledger: &str,
+        patience: Patience,
+        call: impl Fn(EvidenceServiceClient<Channel>) -> F,
+    ) -> Result<T, ClientError>
+    where
+        F: Future<Output = Result<Response<T>, Status>>,
+    {
+        let mut last = None;
         loop {
-            let (mut said, mut wait) = (None, None);
-            for way in self.ways(&addresses) {
-                let silent = |_| Err(Status::unavailable("the broker does not answer"));
-                match timeout(SILENCE, ask(way.channel)).await.unwrap_or_else(silent) {
-                    Ok(answer) => {
-                        self.works(&way.address);
-                        return Ok(answer);
-                    }
-                    Err(status) if another_may_help(&status) => {
-                        if !is_of_the_register(&status) {
-                            self.rests(&way.address);
+            let ways = self.of(directory, Some(ledger));
+            let count = ways.len();
+            for (number, way) in ways.into_iter().enumerate() {
+                let client = EvidenceServiceClient::new(way.channel.clone())
+                    .max_decoding_message_size(MESSAGE_MAX);
+                let answer = match patience {
+                    Patience::Once => call(client).await,
+                    Patience::Until(ends) => {
+                        // The rest of the time is shared, so that one who never answers leaves
+                        // some for the others.
+                        let left = ends.saturating_duration_since(Instant::now());
+                        let share = u32::try_from(count - number).unwrap_or(1).max(1);
+                        if left.is_zero() {
+                            return Err(last.unwrap_or(ClientError::Late));
                         }
-                        let details = status.get_error_details();
-                        wait = wait.max(details.retry_info().and_then(|info| info.retry_delay));
-                        said = Some(status);
+                        match tokio::time::timeout(left / share, call(client)).await {
+                            Ok(answer) => answer,
+                            Err(_) => {
+                                self.rests(&way.address, Some(Instant::now() + REST));
+                                last = Some(ClientError::Late);
+                                continue;
+                            }
+                        }
                     }
-                    Err(status) => return Err(status),
-                }
+                };
+                let status = match answer {
+                    Ok(answer) => {
+                        self.rests(&way.address, None);
+                        return Ok(answer.into_inner());
+                    }
+                    Err(status) => status,
+                };
+                let Course::Elsewhere(rest) = course(&status) else { return Err(status.into()) };
+                tracing::debug!(broker = way.address, code = %status.code(), "another is asked");
+                self.rests(&way.address, Some(Instant::now() + rest));
+                last = Some(status.into());
             }
-            let said = said.unwrap_or_else(none);
-            let next = wait.unwrap_or(pause) + jitter(pause);
-            if Instant::now() + next >= until {
-                return Err(said);
-            }
-            sleep(next).await;
-            pause = (pause * 2).min(PAUSE_MAX);
+            let Patience::Until(ends) = patience else {
+                return Err(last.unwrap_or(ClientError::Late));
+            };
+            let next = self.of(directory, Some(ledger)).into_iter().map(|way| way.rests_until);
+            let Some(next) = next.min().flatten().filter(|next| *next < ends) else {
+                return Err(last.unwrap_or(ClientError::Late));
+            };
+            tokio::time::sleep_until(next).await;
         }
     }
+}
 
-    /// Connections to these, those that failed lately after the others.
-    fn ways(&self, addresses: &[String]) -> Vec<Way> {
-        let mut ways: Vec<(bool, Way)> = addresses
-            .iter()
-            .filter_map(|address| match self.way(address) {
-                Ok(way) => Some(way),
-                Err(error) => {
-                    tracing::warn!(%error, "a broker of the directory cannot be dialled");
-                    None
-                }
-            })
-            .collect();
-        ways.sort_by_key(|(rests, _)| *rests);
-        ways.into_iter().map(|(_, way)| way).take(TRIED_MAX).collect()
-    }
-
-    /// A connection, and whether it failed lately.
-    fn way(&self, address: &str) -> Result<(bool, Way), DialError> {
-        let mut held = self.held();
-        if !held.contains_key(address) {
-            let target = Target::broker(address, &self.trust_domain);
-            let channel = dial::channel(&target, Arc::clone(&self.tls))?;
-            held.insert(address.to_owned(), Held { channel, rests_until: None });
+/// What a broker's error says about asking another, and about asking it again.
+fn course(status: &Status) -> Course {
+    let error = ClientError::from(status.clone());
+    let asked = || {
+        let info = status.get_details_retry_info().and_then(|info| info.retry_delay);
+        info.unwrap_or(SHORT_REST).min(REST_MAX)
+    };
+    match error.reason() {
+        Some(Reason::Draining) => Course::Elsewhere(REST),
+        Some(
+            Reason::BrokerBusy
+            | Reason::RegisterBusy
+            | Reason::RegisterNotAttached
+            | Reason::LedgerUnavailable
+            | Reason::DenyListStale,
+        ) => Course::Elsewhere(asked()),
+        Some(_) => Course::Ends,
+        // The connection's own end, which each version of the transport names otherwise.
+        None if [Code::Unavailable, Code::Unknown, Code::Cancelled].contains(&status.code()) => {
+            Course::Elsewhere(SHORT_REST)
         }
-        let held = held.get(address).ok_or_else(|| DialError::Address(address.to_owned()))?;
-        let rests = held.rests_until.is_some_and(|until| Instant::now() < until);
-        Ok((rests, Way { address: address.to_owned(), channel: held.channel.clone() }))
-    }
-
-    fn works(&self, address: &str) {
-        if let Some(held) = self.held().get_mut(address) {
-            held.rests_until = None;
-        }
-    }
-
-    fn rests(&self, address: &str) {
-        if let Some(held) = self.held().get_mut(address) {
-            held.rests_until = Some(Instant::now() + REST);
-        }
-    }
-
-    fn held(&self) -> MutexGuard<'_, HashMap<String, Held>> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+        None => Course::Ends,
     }
 }
-
-fn none() -> Status {
-    Status::unavailable("no broker is known")
-}
-
-fn reason(status: &Status) -> Option<Reason> {
-    let details = status.get_error_details();
-    let info = details.error_info().filter(|info| info.domain == DOMAIN)?;
-    Reason::parse(&info.reason)
-}
-
-/// The broker did its part.
-fn is_of_the_register(status: &Status) -> bool {
-    matches!(reason(status), Some(Reason::RegisterBusy | Reason::RegisterNotAttached))
-}
-
-/// Whether another broker may answer what this one did not; or the same one a little later.
-fn another_may_help(status: &Status) -> bool {
-    match reason(status) {
-        Some(reason) => matches!(
-            reason,
-            Reason::Draining
-                | Reason::BrokerBusy
-                | Reason::RegisterBusy
-                | Reason::RegisterNotAttached
-                | Reason::LedgerUnavailable
-                | Reason::DenyListStale
-        ),
-        // It did not come to our part of the broker, or not back from there: the connection failed.
-        None => matches!(
-            status.code(),
-            Code::Unavailable | Code::Unknown | Code::Cancelled | Code::Internal
-        ),
-    }
-}
-
-/// Up to a half, so that those who were turned away together do not come back together.
-fn jitter(pause: Duration) -> Duration {
-    let share = random::bytes::<1>().map_or(0, |[byte]| byte);
-    pause * u32::from(share) / 512
-}
-
-#[cfg(test)]
-#[path = "brokers_tests.rs"]
-mod tests;

@@ -34,6 +34,9 @@ pub enum ClientError {
     /// The broker could not be reached, or answered something that is no reason of ours.
     #[error("the broker does not answer: {}", .0.message())]
     Broker(Box<Status>),
+    /// No broker answered in the time that there was.
+    #[error("no broker answered in time")]
+    Late,
     /// The answer breaks the protocol: an alarm, not a retry.
     #[error("alarm: {0}")]
     Misbehaved(&'static str),

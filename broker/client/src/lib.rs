@@ -8,10 +8,8 @@ mod receive;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use einmal_peer::{
-    Cards, Clock, HandIn, Seen, Tls, TrustStore, dial::MESSAGE_MAX, hand_in::HandedIn, trust,
-};
-use einmal_policy::{Root, Trust};
+use einmal_peer::{Cards, Clock, HandIn, Seen, Tls, TrustStore, hand_in::HandedIn, trust};
+use einmal_policy::{Root, Trust, documents::Offer};
 use einmal_protocol::{
     RequestId,
     envelope::payload_type,
@@ -25,10 +23,7 @@ use einmal_protocol::{
     seal::{Aad, SealKind},
     time::day_of,
     wire::{
-        evidence::v1::{
-            ExplainRequest, ExplainResponse, ReportUseRequest, RequestEvidenceRequest,
-            evidence_service_client::EvidenceServiceClient,
-        },
+        evidence::v1::{ExplainRequest, ExplainResponse, ReportUseRequest, RequestEvidenceRequest},
         v1::{Envelope, Initiation, Use, UseBody, UseRecord, UseReport, body},
     },
 };
@@ -36,20 +31,15 @@ use prost::Message;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic::transport::Channel;
 
-use brokers::Brokers;
+use brokers::{Brokers, Patience};
 pub use error::ClientError;
 pub use prepare::Prepared;
 pub use receive::Received;
 
 /// What a client needs.
 pub struct ClientSetup {
-    /// "https://host:port". It is asked before those that the directory names beside it.
+    /// The broker to ask first, "https://host:port"; others come from the directory.
     pub broker: String,
-    /// More of them, for a start while that one is away.
-    pub other_brokers: Vec<String>,
-    /// How long a question is tried again, with the identical bytes, where no broker answers it or
-    /// has room; each of them is asked once in any case.
-    pub patience: Duration,
     /// Own certificate and whom to believe.
     pub tls: Tls,
     /// The pinned root.
@@ -95,7 +85,6 @@ pub struct Client {
     /// Ends what hands in once a day, and what asks for newer trust.
     _tasks: DropGuard,
     brokers: Arc<Brokers>,
-    patience: Duration,
 }
 
 impl std::fmt::Debug for Client {
@@ -112,13 +101,16 @@ impl Client {
     /// in the directory with this key.
     pub async fn connect(setup: ClientSetup) -> Result<Self, ClientError> {
         let trust_domain = Root::pinned(&setup.root)?.document().trust_domain.clone();
-        let named = std::iter::once(setup.broker).chain(setup.other_brokers).collect();
-        let brokers = Brokers::new(named, &trust_domain, Arc::clone(&setup.tls.client))?;
-        let brokers = Arc::new(brokers);
-        let documents = brokers.ask(brokers.named(), setup.patience, trust::fetch).await?;
+        let (brokers, channel) = Brokers::new(&setup.broker, &trust_domain, setup.tls.clone())?;
         let now_ms = setup.clock.now_ms();
         let state = setup.state.join("trust.json");
-        let trust = Arc::new(TrustStore::open(setup.root, documents, &state, now_ms)?);
+        let trust = match trust::fetch(channel).await {
+            Ok(documents) => TrustStore::open(setup.root, documents, &state, now_ms)?,
+            // What was accepted before names other brokers.
+            Err(status) => TrustStore::open(setup.root, Offer::default(), &state, now_ms)
+                .map_err(|_| ClientError::from(status))?,
+        };
+        let (trust, brokers) = (Arc::new(trust), Arc::new(brokers));
         let directory = Arc::clone(&trust.current().directory);
         let entry = directory.authority(&setup.authority).ok_or_else(|| ClientError::Unknown {
             what: "authority",
@@ -145,8 +137,12 @@ impl Client {
             hand_in,
             _tasks: stop.drop_guard(),
             brokers,
-            patience: setup.patience,
         })
+    }
+
+    /// Id of the authority in the directory.
+    pub fn authority(&self) -> &str {
+        &self.authority
     }
 
     /// The trust that this client holds.
@@ -159,7 +155,7 @@ impl Client {
     /// # Errors
     /// Where the broker does not answer, or they are not accepted.
     pub async fn renew_trust(&self) -> Result<(), ClientError> {
-        let offer = self.brokers.ask(self.brokers.named(), Duration::ZERO, trust::fetch).await?;
+        let offer = trust::fetch(self.channel()?).await?;
         self.trust.renew(offer, self.clock.now_ms()).await?;
         Ok(())
     }
@@ -178,13 +174,15 @@ impl Client {
         if prepared.trust.is_of(rules, directory) {
             return of_then();
         }
-        let brokers = self.brokers.of(&prepared.trust.directory, &prepared.ledger);
-        let now_ms = self.clock.now_ms();
-        let poll = |channel| self.trust.poll(channel, now_ms);
-        if let Err(status) = self.brokers.ask(brokers, Duration::ZERO, poll).await {
-            tracing::warn!(message = status.message(), "the broker does not hand out its trust");
+        for (_, channel) in self.brokers.channels(self.trust().directory.document(), None) {
+            if let Err(status) = self.trust.poll(channel, self.clock.now_ms()).await {
+                tracing::warn!(message = status.message(), "a broker does not hand out its trust");
+            }
+            if let Some(trust) = find() {
+                return trust;
+            }
         }
-        find().unwrap_or_else(of_then)
+        of_then()
     }
 
     /// Signs and seals some questions under one signature. Nothing is sent yet.
@@ -195,14 +193,34 @@ impl Client {
         prepare::prepare(self, asks).await
     }
 
-    /// Sends one prepared question, verifies the answer and opens it. Where a broker is away,
-    /// drains or has no room, the identical bytes go to another of the same ledger, for as long as
-    /// this client's patience. May be called again with the same question: the brokers give the
-    /// same answer, within some minutes.
+    /// Sends one prepared question, verifies the answer and opens it. May be called again with
+    /// the same question: the broker gives the same answer, within some minutes. A broker that
+    /// drains, is busy or away is left for the next of the directory, which gets the same bytes.
     ///
     /// # Errors
     /// A refusal or fault with its stable reason, or what in the answer does not hold.
     pub async fn send(&self, prepared: &Prepared) -> Result<Received, ClientError> {
+        self.send_with(prepared, Patience::Once).await
+    }
+
+    /// As `send`, but goes on trying until `time` is over, waiting as long as brokers ask to.
+    ///
+    /// # Errors
+    /// As `send`; `Late` where no broker answered in time.
+    pub async fn send_within(
+        &self,
+        prepared: &Prepared,
+        time: Duration,
+    ) -> Result<Received, ClientError> {
+        let ends = tokio::time::Instant::now() + time;
+        self.send_with(prepared, Patience::Until(ends)).await
+    }
+
+    async fn send_with(
+        &self,
+        prepared: &Prepared,
+        patience: Patience,
+    ) -> Result<Received, ClientError> {
         self.seen.check(&prepared.ledger)?;
         // What this client had seen when it asked: the proof must start there.
         let seen = self.seen.last(&prepared.ledger);
@@ -211,12 +229,14 @@ impl Client {
             sealed_person: prepared.sealed_person.clone(),
             seen_size: seen.as_ref().map_or(0, Checkpoint::size),
         };
-        let ask = |channel| {
-            let request = request.clone();
-            async move { evidence(channel).request_evidence(request).await }
-        };
-        let brokers = self.brokers.of(&prepared.trust.directory, &prepared.ledger);
-        let answer = self.brokers.ask(brokers, self.patience, ask).await?.into_inner();
+        let directory = self.trust().directory.clone();
+        let answer = self
+            .brokers
+            .ask(directory.document(), &prepared.ledger, patience, |mut broker| {
+                let request = request.clone();
+                async move { broker.request_evidence(request).await }
+            })
+            .await?;
         let note = answer.receipt.as_ref().map(|receipt| receipt.checkpoint.clone());
         let trust = self.trust_of(prepared, &answer.permit).await;
         let received = receive::receive(prepared, &trust, answer, seen.as_ref())
@@ -246,8 +266,7 @@ impl Client {
             .directory
             .ledger(&received.ledger)
             .ok_or_else(|| ClientError::Unknown { what: "ledger", id: received.ledger.clone() })?;
-        let brokers = self.brokers.of(&trust.directory, &received.ledger);
-        let keeper = self.sealing_key(&ledger.entry.keeper, &trust, &received.ledger).await?;
+        let keeper = self.sealing_key(&ledger.entry.keeper, &trust).await?;
         let record = UseRecord { request_digest: received.request.to_vec(), r#use: used.into() };
         let sealed = record::seal(
             &record,
@@ -273,11 +292,14 @@ impl Client {
             report: envelope.clone(),
             seen_size: seen.as_ref().map_or(0, Checkpoint::size),
         };
-        let ask = |channel| {
-            let request = request.clone();
-            async move { evidence(channel).report_use(request).await }
-        };
-        let answer = self.brokers.ask(brokers, self.patience, ask).await?.into_inner();
+        let (document, ledger_id) = (trust.directory.document(), received.ledger.as_str());
+        let answer = self
+            .brokers
+            .ask(document, ledger_id, Patience::Once, |mut broker| {
+                let request = request.clone();
+                async move { broker.report_use(request).await }
+            })
+            .await?;
         let receipt = answer.receipt.ok_or(ClientError::Misbehaved("no receipt"))?;
         let body = body_bytes(body::Kind::Use(UseBody { report: envelope }));
         let proven = [day_of(now_ms), day_of(now_ms) + 1]
@@ -307,12 +329,14 @@ impl Client {
             initiation: ask.initiation.into(),
             idnr_used: ask.person.query.uses_idnr(),
         };
-        let ask = |channel| {
-            let request = request.clone();
-            async move { evidence(channel).explain(request).await }
-        };
-        let answer = self.brokers.ask(self.brokers.named(), self.patience, ask).await?;
-        Ok(answer.into_inner())
+        let ledger = prepare::open_ledger(&trust)?;
+        let document = trust.directory.document();
+        self.brokers
+            .ask(document, &ledger.entry.origin, Patience::Once, |mut broker| {
+                let request = request.clone();
+                async move { broker.explain(request).await }
+            })
+            .await
     }
 
     /// Keeps the last checkpoints, so that after a restart they are still what new ones must
@@ -342,30 +366,42 @@ impl Client {
         }
     }
 
+    /// The broker that is best at the moment.
+    fn channel(&self) -> Result<Channel, ClientError> {
+        let channels = self.brokers.channels(self.trust().directory.document(), None);
+        channels.into_iter().next().map(|(_, channel)| channel).ok_or(ClientError::Late)
+    }
+
     async fn sealing_key(
         &self,
         participant: &str,
         trust: &Trust,
-        ledger: &str,
     ) -> Result<einmal_protocol::seal::SealingPublicKey, ClientError> {
         let now_ms = self.clock.now_ms();
-        let channel = self.brokers.first(&self.brokers.of(&trust.directory, ledger))?;
-        let key = self.cards.key_or_fetch(participant, &trust.directory, &channel, now_ms);
-        Ok(key.await?)
+        let mut last = ClientError::Late;
+        for (_, channel) in self.brokers.channels(trust.directory.document(), None) {
+            let key = self.cards.key_or_fetch(participant, &trust.directory, &channel, now_ms);
+            match key.await {
+                Ok(key) => return Ok(key),
+                Err(error) => last = error.into(),
+            }
+        }
+        Err(last)
     }
-}
-
-fn evidence(channel: Channel) -> EvidenceServiceClient<Channel> {
-    EvidenceServiceClient::new(channel).max_decoding_message_size(MESSAGE_MAX)
 }
 
 /// Takes newer rules, directory and deny list while the client lasts.
 async fn poll((trust, brokers, clock): (Arc<TrustStore>, Arc<Brokers>, Clock)) {
     loop {
         tokio::time::sleep(trust::POLL).await;
-        let poll = |channel| trust.poll(channel, clock.now_ms());
-        if let Err(status) = brokers.ask(brokers.named(), Duration::ZERO, poll).await {
-            tracing::debug!(message = status.message(), "the broker does not hand out its trust");
+        for (_, channel) in brokers.channels(trust.current().directory.document(), None) {
+            match trust.poll(channel, clock.now_ms()).await {
+                Ok(_) => break,
+                Err(status) => {
+                    let message = status.message();
+                    tracing::debug!(message, "a broker does not hand out its trust");
+                }
+            }
         }
     }
 }

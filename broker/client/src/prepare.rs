@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use einmal_peer::random;
-use einmal_policy::{Question, Trust};
+use einmal_policy::{Question, Trust, directory::KnownLedger};
 use einmal_protocol::{
     Digest, Reason, RequestId, batch,
     note::LedgerKey,
@@ -55,15 +55,7 @@ pub(crate) async fn prepare(client: &Client, asks: &[Ask]) -> Result<Vec<Prepare
     if trust.check_time(client.clock.now_ms()) == Err(Reason::RulesExpired) {
         return Err(ClientError::Expired);
     }
-    let ledger = trust
-        .directory
-        .document()
-        .ledgers
-        .iter()
-        .find(|ledger| ledger.final_checkpoint.is_none())
-        .and_then(|ledger| trust.directory.ledger(&ledger.origin))
-        .cloned()
-        .ok_or(ClientError::NoOpenLedger)?;
+    let ledger = open_ledger(&trust)?.clone();
     let mut drafts = Vec::with_capacity(asks.len());
     for ask in asks {
         drafts.push(draft(client, &trust, &ledger.entry.origin, &ledger.entry.keeper, ask).await?);
@@ -90,6 +82,13 @@ pub(crate) async fn prepare(client: &Client, asks: &[Ask]) -> Result<Vec<Prepare
             })
         })
         .collect()
+}
+
+/// The ledger that new requests name.
+pub(crate) fn open_ledger(trust: &Trust) -> Result<&KnownLedger, ClientError> {
+    let ledgers = &trust.directory.document().ledgers;
+    let open = ledgers.iter().find(|ledger| ledger.final_checkpoint.is_none());
+    open.and_then(|ledger| trust.directory.ledger(&ledger.origin)).ok_or(ClientError::NoOpenLedger)
 }
 
 /// The register to ask: the one that is named, else that of the authority's region.
@@ -120,7 +119,7 @@ async fn draft(
     let id = random::request_id(client.clock.now_ms())?;
     let aad = Aad::before_request(id, &client.authority, &register, ledger);
     let plain = ask.person.to_plain(random::bytes()?)?;
-    let sealed_person = client.sealing_key(&register, trust, ledger).await?.seal(
+    let sealed_person = client.sealing_key(&register, trust).await?.seal(
         SealKind::Person,
         &aad,
         &plain,
@@ -132,7 +131,7 @@ async fn draft(
         case_reference: ask.person.case_reference.clone(),
         clerk: ask.person.clerk.clone(),
     };
-    let keeper = client.sealing_key(keeper, trust, ledger).await?;
+    let keeper = client.sealing_key(keeper, trust).await?;
     let kind = (SealKind::AskedRecord, record::ASKED_SIZE);
     let asked = record::seal(&asked, kind, &aad, &keeper, random::entropy()?)?;
     let reply_key = SealingPrivateKey::generate(Kem::XWing, random::entropy()?)?;

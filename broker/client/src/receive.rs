@@ -28,6 +28,8 @@ pub struct Received {
     pub register: String,
     /// Found, nothing found, or ambiguous.
     pub outcome: Outcome,
+    /// When the register answered, by its own clock: milliseconds since 1970, UTC.
+    pub answered_at_ms: u64,
     /// Values by field; empty unless found.
     pub values: BTreeMap<String, Value>,
     /// Which policies permitted each field.
@@ -89,7 +91,7 @@ pub(crate) fn receive(
     if evidence.register != question.register {
         return Err(ClientError::Misbehaved("the evidence is another register's"));
     }
-    let outcome = evidence.outcome();
+    let (outcome, answered_at_ms) = (evidence.outcome(), evidence.answered_at_ms);
     let mut values = BTreeMap::new();
     for field in evidence.fields {
         if !question.fields.contains(&field.field) {
@@ -105,6 +107,7 @@ pub(crate) fn receive(
         id: prepared.id,
         register: question.register.clone(),
         outcome,
+        answered_at_ms,
         values,
         policies,
         proven,

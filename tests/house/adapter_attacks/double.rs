@@ -5,7 +5,10 @@
 use std::{
     net::SocketAddr,
     path::PathBuf,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use einmal::demo::plan::{Plan, TRUST_DOMAIN};
@@ -17,11 +20,12 @@ use einmal_protocol::wire::{
     evidence::v1::{
         ExplainRequest, ExplainResponse, ReportUseRequest, ReportUseResponse,
         RequestEvidenceRequest, RequestEvidenceResponse,
+        evidence_service_client::EvidenceServiceClient,
         evidence_service_server::{EvidenceService, EvidenceServiceServer},
     },
     v1::{Envelope, Receipt},
 };
-use tonic::{Request, Response, Status, service::Routes};
+use tonic::{Request, Response, Status, service::Routes, transport::Channel};
 
 /// A broker that does what it is told.
 pub(crate) struct Double {
@@ -30,11 +34,23 @@ pub(crate) struct Double {
     script: Arc<Script>,
 }
 
+/// The way to the true broker, and what becomes of its answer.
+type Relay = (EvidenceServiceClient<Channel>, Tamper);
+/// Changes an answer.
+pub(crate) type Tamper = fn(&mut RequestEvidenceResponse, &RequestEvidenceResponse);
+
 /// What authorities are told.
 #[derive(Default)]
 struct Script {
     answer: Mutex<Option<RequestEvidenceResponse>>,
     use_receipt: Mutex<Option<Receipt>>,
+    fails: Mutex<Option<Status>>,
+    /// Asks the true broker and changes its answer.
+    relay: Mutex<Option<Relay>>,
+    /// Says nothing at all.
+    hangs: AtomicBool,
+    /// The questions that came, as they came.
+    asked: Mutex<Vec<RequestEvidenceRequest>>,
 }
 
 impl Double {
@@ -76,6 +92,27 @@ impl Double {
         *self.script.answer.lock().unwrap() = Some(answer);
     }
 
+    /// From now on asks the true broker. What it answers first is given on as it is, and handed to
+    /// `tamper` with each later answer.
+    pub(crate) fn relay(&self, broker: EvidenceServiceClient<Channel>, tamper: Tamper) {
+        *self.script.relay.lock().unwrap() = Some((broker, tamper));
+    }
+
+    /// What the next questions fail with.
+    pub(crate) fn fail(&self, status: Option<Status>) {
+        *self.script.fails.lock().unwrap() = status;
+    }
+
+    /// Whether the next questions get no answer at all.
+    pub(crate) fn hang(&self, hangs: bool) {
+        self.script.hangs.store(hangs, Ordering::Relaxed);
+    }
+
+    /// The questions that came since last asked.
+    pub(crate) fn asked(&self) -> Vec<RequestEvidenceRequest> {
+        std::mem::take(&mut *self.script.asked.lock().unwrap())
+    }
+
     /// What the next reports of use are answered with.
     pub(crate) fn use_receipt(&self, receipt: Option<Receipt>) {
         *self.script.use_receipt.lock().unwrap() = receipt;
@@ -86,8 +123,24 @@ impl Double {
 impl EvidenceService for Script {
     async fn request_evidence(
         &self,
-        _: Request<RequestEvidenceRequest>,
+        request: Request<RequestEvidenceRequest>,
     ) -> Result<Response<RequestEvidenceResponse>, Status> {
+        let request = request.into_inner();
+        self.asked.lock().unwrap().push(request.clone());
+        if self.hangs.load(Ordering::Relaxed) {
+            std::future::pending::<()>().await;
+        }
+        if let Some(status) = self.fails.lock().unwrap().clone() {
+            return Err(status);
+        }
+        let relay = self.relay.lock().unwrap().clone();
+        if let Some((mut broker, tamper)) = relay {
+            let mut answer = broker.request_evidence(request).await?.into_inner();
+            let mut earlier = self.answer.lock().unwrap();
+            let first = answer.clone();
+            tamper(&mut answer, earlier.get_or_insert(first));
+            return Ok(Response::new(answer));
+        }
         let answer = self.answer.lock().unwrap().clone();
         answer.map(Response::new).ok_or_else(|| Status::unavailable("no script"))
     }

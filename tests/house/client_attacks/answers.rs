@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: EUPL-1.2
 //! The client returns values only where everything holds; else an error that says what does not.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use einmal::demo::plan::{AUTHORITY, KEEPER};
 use einmal_adapter_check::forgery::leaf_of;
@@ -55,12 +55,10 @@ struct Stage {
     elsewhere: RequestEvidenceResponse,
 }
 
-async fn connect(world: &World, double: &Double) -> Client {
+pub(super) async fn connect(world: &World, double: &Double) -> Client {
     let folder = world.folder.path();
     let setup = ClientSetup {
         broker: format!("https://{}", double.address),
-        other_brokers: Vec::new(),
-        patience: Duration::ZERO,
         tls: Tls::load(&TlsFiles {
             certificate: folder.join("pki/it-bremen.pem"),
             key: folder.join("pki/it-bremen.key"),
