@@ -10,7 +10,7 @@
 //! it says of the field alone or of a question's flags alone, is evaluated once, when the slice is
 //! made.
 
-use std::sync::Arc;
+use std::{cell::LazyCell, sync::Arc};
 
 use cedar_policy::{Entities, Policy};
 use cedar_policy_core::{
@@ -179,22 +179,15 @@ impl Left {
         holds(evaluator, left, prepared)
     }
 
-    /// Whether it applies to the field of this number in the context of that one.
-    fn applies(
-        &self,
-        evaluator: &Evaluator<'_>,
-        (field, context): (usize, usize),
-    ) -> Result<bool, PolicyFailure> {
+    /// Whether it applies to the field of this number in the context of that one, where that is
+    /// known. What could not be evaluated is not: it is tried anew, for what went wrong.
+    fn known(&self, (field, context): (usize, usize)) -> Option<bool> {
         let known = match &self.known {
             Known::ByContext(known) => known.get(context),
             Known::ByField(known) => known.get(field),
             Known::Asked => None,
         };
-        match known {
-            Some(Some(holds)) => Ok(*holds),
-            // Said anew, for what went wrong.
-            _ => self.evaluate(evaluator),
-        }
+        known.copied().flatten()
     }
 }
 
@@ -253,10 +246,11 @@ impl Asked<'_> {
         numbers: (usize, usize),
         policies: &[Left],
     ) -> Result<(bool, Vec<String>), PolicyFailure> {
-        let evaluator = self.evaluator(field);
+        let evaluator = LazyCell::new(|| self.evaluator(field));
         let (mut permits, mut forbids) = (Vec::new(), Vec::new());
         for left in policies {
-            if left.applies(&evaluator, numbers)? {
+            let applies = left.known(numbers).map_or_else(|| left.evaluate(&evaluator), Ok)?;
+            if applies {
                 let determining = match left.prepared.effect {
                     Effect::Permit => &mut permits,
                     Effect::Forbid => &mut forbids,
