@@ -56,9 +56,11 @@ struct ExchangeArgs {
     #[arg(long, value_delimiter = ',', default_value = "2,10,100",
           value_parser = clap::value_parser!(u32).range(1..=1024))]
     evidence: Vec<u32>,
-    /// Requests at once, with commas between, at most 1,000 each.
-    #[arg(long, value_delimiter = ',', default_value = "1,16,64,256")]
-    in_flight: Vec<usize>,
+    /// Requests at once, with commas between. A broker takes no more than 250 on the stream of one
+    /// adapter.
+    #[arg(long, value_delimiter = ',', default_value = "1,16,64,240",
+          value_parser = clap::value_parser!(u16).range(1..=250))]
+    in_flight: Vec<u16>,
     /// Requests that share one signature, with commas between.
     #[arg(long, value_delimiter = ',', default_value = "1,17")]
     per_signature: Vec<usize>,
