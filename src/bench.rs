@@ -57,8 +57,8 @@ struct ExchangeArgs {
           value_parser = clap::value_parser!(u32).range(1..=1024))]
     evidence: Vec<u32>,
     /// Requests at once, with commas between. A broker takes no more than 250 on the stream of one
-    /// adapter.
-    #[arg(long, value_delimiter = ',', default_value = "1,16,64,240",
+    /// adapter, and fewer while places of those before are still on their way back.
+    #[arg(long, value_delimiter = ',', default_value = "1,16,64,128",
           value_parser = clap::value_parser!(u16).range(1..=250))]
     in_flight: Vec<u16>,
     /// Requests that share one signature, with commas between.
